@@ -1,0 +1,39 @@
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup train distill benchmark check test clean
+
+help:  ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo '  Run targets take ARGS, for instance: make distill ARGS="--seed 1 --distillation.temperature 2"'
+
+$(VENV)/installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev,wandb]' --constraint constraints.txt
+	@touch $@
+
+setup: $(VENV)/installed  ## make .venv and install what is needed
+
+train: setup  ## train one network on labelled digits
+	$(BIN)/python -m experiments train --config experiments/configs/digits_train.yaml $(ARGS)
+
+distill: setup  ## train a teacher, a student alone, the same student distilled
+	$(BIN)/python -m experiments distill --config experiments/configs/digits_distill.yaml $(ARGS)
+
+benchmark: setup  ## time our code against its peers, interleaved in one process
+	$(BIN)/python -m experiments.benchmarks $(ARGS)
+
+check: setup  ## formatting, lint, types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: setup  ## all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+clean:  ## remove the environment and caches; runs/ stays
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache *.egg-info build dist
