@@ -1,0 +1,1 @@
+"""What is learned: LightningModules for classification, distillation, self-training and segmentation."""

@@ -1,0 +1,132 @@
+"""What every learner of this project shares: one network, its evaluation, its optimizer."""
+
+from typing import Any
+
+import torch
+from lightning import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
+from torch import Tensor, nn
+from torchmetrics import MeanMetric, MetricCollection
+
+from lightning_modules import optimizers
+from lightning_modules.losses import cross_entropy
+from lightning_modules.settings import OptimizerSettings
+
+
+class NonFiniteLossError(FloatingPointError):
+    """The training loss was NaN or infinite."""
+
+
+class StudentModule(LightningModule):
+    """Holds the network that learns; subclasses add the training step.
+
+    Args:
+        network: takes images ``(N, C, H, W)`` in ``[0, 1]``, returns logits ``(N, K)`` or ``(N, K, H, W)``.
+        metrics: what is computed from logits and targets on validation and test data.
+        optimizer: optimizer and schedule.
+    """
+
+    def __init__(
+        self, network: nn.Module, *, metrics: MetricCollection, optimizer: OptimizerSettings | None = None
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.optimizer_settings = optimizer or OptimizerSettings()
+        self.metrics = nn.ModuleDict({"val": metrics.clone(), "test": metrics.clone()})
+        self.losses = nn.ModuleDict({"val": MeanMetric(), "test": MeanMetric()})
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits of ``images (N, C, H, W)`` in ``[0, 1]``."""
+        logits: Tensor = self.network(images)
+        return logits
+
+    def on_train_start(self) -> None:
+        """Note how long the run is, which schedules of loss weights need."""
+        self._num_steps = max(1, int(self.trainer.estimated_stepping_batches))
+        self._unchecked_loss: tuple[int, Tensor] | None = None
+
+    def on_train_epoch_start(self) -> None:
+        """Start the epoch's sums: loss, correct predictions, labelled targets and steps."""
+        self._sums = torch.zeros(4, device=self.device)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the epoch's mean loss and accuracy of the training batches."""
+        self._stop_unless_finite()
+        loss, correct, labeled, steps = self._sums.unbind()
+        self.log("train/loss", loss / steps, sync_dist=True)
+        self.log("train/accuracy", correct / labeled.clamp(min=1), sync_dist=True)
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Add a batch to the validation metrics."""
+        self._evaluate(batch, "val")
+
+    def on_validation_epoch_end(self) -> None:
+        """Log ``val/*``."""
+        self._log_evaluation("val")
+
+    def test_step(self, batch: Any, batch_idx: int) -> None:
+        """Add a batch to the test metrics."""
+        self._evaluate(batch, "test")
+
+    def on_test_epoch_end(self) -> None:
+        """Log ``test/*``."""
+        self._log_evaluation("test")
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the class probabilities ``(N, K)`` or ``(N, K, H, W)``, in float32."""
+        images, *_ = batch
+        return self(images).float().softmax(dim=1)  # type: ignore[no-any-return]
+
+    def configure_optimizers(self) -> OptimizerLRScheduler:
+        """Return the optimizer and the schedule stepped every batch."""
+        return optimizers.configure(
+            self.network, self.optimizer_settings, int(self.trainer.estimated_stepping_batches)
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Add what is needed to build the network again."""
+        spec = getattr(self.network, "spec", None)
+        checkpoint["network"] = spec.as_plain() if spec is not None else None
+
+    @property
+    def progress(self) -> float:
+        """How much of the training is done, from 0 at the first step to 1 after the last."""
+        return self.global_step / self._num_steps
+
+    def track(self, loss: Tensor, logits: Tensor, targets: Tensor) -> None:
+        """Add a training batch to the epoch's sums, and log the step's loss on steps that are written.
+
+        Raises:
+            NonFiniteLossError: the loss is NaN or infinite.
+        """
+        loss = loss.detach()
+        self._stop_unless_finite(loss)
+        labels = targets.argmax(dim=1) if targets.is_floating_point() else targets
+        correct = (logits.detach().argmax(dim=1) == labels).sum()
+        self._sums += torch.stack((loss, correct, (labels >= 0).sum(), torch.ones_like(loss)))
+        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+            self.log("train/loss_step", loss)
+
+    def _stop_unless_finite(self, loss: Tensor | None = None) -> None:
+        """Check the newest loss; on an accelerator the one before it, so as not to wait for the device."""
+        due = self._unchecked_loss
+        self._unchecked_loss = None if loss is None else (self.global_step, loss)
+        if loss is not None and loss.device.type == "cpu":
+            due, self._unchecked_loss = self._unchecked_loss, None
+        if due is not None and not torch.isfinite(due[1]):
+            raise NonFiniteLossError(
+                f"the training loss is {due[1].item()} at step {due[0]}: training stopped; try a lower "
+                f"optimizer.lr (it was {self.optimizer_settings.lr}), a warm-up, or trainer.gradient_clip_val"
+            )
+
+    def _evaluate(self, batch: Any, split: str) -> None:
+        images, targets, *_ = batch
+        logits = self(images)
+        self.metrics[split].update(logits, targets)
+        self.losses[split].update(cross_entropy(logits, targets), weight=(targets >= 0).sum())
+
+    def _log_evaluation(self, split: str) -> None:
+        values = {"loss": self.losses[split].compute(), **self.metrics[split].compute()}
+        self.log_dict({f"{split}/{name}": value.float() for name, value in values.items()}, sync_dist=True)
+        self.metrics[split].reset()
+        self.losses[split].reset()
