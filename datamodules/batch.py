@@ -1,0 +1,61 @@
+"""The batch: what datamodules hand to modules, and nothing else."""
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple, TypeAlias
+
+from torch import Tensor
+
+UNLABELED = -1
+"""Target of a sample whose class is not known to the learner."""
+
+IGNORE_INDEX = 255
+"""Target of a mask's pixel that no loss and no metric counts."""
+
+
+class Batch(NamedTuple):
+    """Images with their targets and ids.
+
+    Attributes:
+        images: ``(N, C, H, W)`` float in ``[0, 1]``; networks apply their own mean and standard deviation.
+        targets: ``(N,)`` or ``(N, H, W)`` int64, ``-1`` unlabelled and ``255`` ignored in masks; soft targets
+            are ``(N, K)`` probabilities.
+        ids: ``(N,)`` int64, stable within their source.
+    """
+
+    images: Tensor
+    targets: Tensor
+    ids: Tensor
+
+
+class PixelBatch(NamedTuple):
+    """A batch as it leaves the loader, before its view is made.
+
+    Attributes:
+        pixels: ``(N, C, H, W)`` uint8.
+        targets: ``(N,)`` or ``(N, H, W)`` int64.
+        ids: ``(N,)`` int64.
+        epochs: ``(N,)`` int64, how often each sample was seen before; ``None`` in evaluation.
+    """
+
+    pixels: Tensor
+    targets: Tensor
+    ids: Tensor
+    epochs: Tensor | None
+
+
+ViewMaker: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Makes ``(N, C, H, W)`` images in ``[0, 1]`` of uint8 pixels, ids and epochs."""
+
+
+def make_batch(pixels: PixelBatch, view: ViewMaker) -> Batch:
+    """Return the batch that modules see: training images as ``view`` makes them, others as they are."""
+    if pixels.epochs is None:
+        images = pixels.pixels.float().div_(255)
+    else:
+        images = view(pixels.pixels, pixels.ids, pixels.epochs)
+    return Batch(images, pixels.targets, pixels.ids)
+
+
+def make_batches(streams: Mapping[str, PixelBatch], views: Mapping[str, ViewMaker]) -> dict[str, Batch]:
+    """Return the batches of several streams, each with the view of its name."""
+    return {name: make_batch(pixels, views[name]) for name, pixels in streams.items()}

@@ -1,0 +1,152 @@
+"""What a source of images is: named splits of samples that are read a batch at a time."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from datamodules.sources.paths import PathList
+
+
+class ImageReader(Protocol):
+    """Reads the images of many rows at once; all images of one call have one size."""
+
+    def __call__(self, rows: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return ``(m, C, H, W)`` uint8 pixels and the ``(m,)`` int64 positions of ``rows`` that they belong to.
+
+        The positions ascend. They are ``0..n-1``, except where a reader was told to skip images that cannot be
+        read: such a row is missing from both, and no other image stands in its place.
+
+        Args:
+            rows: ``(n,)`` int64 rows of the storage, in the order wanted.
+            keys: ``(n,)`` int64 random keys of the views (``augmentation.keys``) from which a reader that crops
+                while it decodes takes its choices; ``None`` for the deterministic view of evaluation.
+        """
+        ...
+
+    @property
+    def num_skipped(self) -> int:
+        """Number of images found unreadable and skipped, over all worker processes of this process."""
+        ...
+
+
+@dataclass(frozen=True)
+class PixelArray:
+    """Reads rows of a pixel array ``(R, C, H, W)`` uint8 that lies in memory; there are no choices to make.
+
+    Forked workers share the array's pages, and spawned ones receive it through torch's shared memory: no process
+    holds a copy.
+    """
+
+    pixels: Tensor
+
+    def __call__(self, rows: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor]:
+        """Return ``(n, C, H, W)`` uint8 pixels of the rows, and ``0..n-1``: every row is there."""
+        return self.pixels.index_select(0, rows), torch.arange(len(rows))
+
+    @property
+    def num_skipped(self) -> int:
+        """Zero: what is in memory has been read."""
+        return 0
+
+
+@dataclass(frozen=True)
+class Samples:
+    """An ordered set of samples: their ids, their targets and how to read their images.
+
+    Attributes:
+        reader: reads images by row.
+        rows: ``(N,)`` int64 rows of the reader's storage.
+        ids: ``(N,)`` int64, unique within the source and the same on every machine and in every run.
+        targets: ``(N,)`` int64 class indices, ``-1`` where unknown.
+        paths: the samples' files, relative to the source's root, where it has files.
+    """
+
+    reader: ImageReader
+    rows: Tensor
+    ids: Tensor
+    targets: Tensor
+    paths: PathList | None = None
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.rows), len(self.ids), len(self.targets), len(self.paths or self.ids)}
+        assert len(lengths) == 1, f"rows, ids, targets and paths differ in length: {sorted(lengths)}"
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def select(self, indices: Tensor) -> "Samples":
+        """Return the samples at ``indices (n,)``; the pixels stay where they are."""
+        paths = self.paths.select(indices) if self.paths is not None else None
+        return replace(self, rows=self.rows[indices], ids=self.ids[indices], targets=self.targets[indices], paths=paths)
+
+    def without_targets(self) -> "Samples":
+        """Return the same samples, all unlabelled: what a learner may see of the pool."""
+        return replace(self, targets=torch.full_like(self.targets, -1))
+
+    def read(self, indices: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Return ``(m, C, H, W)`` uint8 images and the ``(m,)`` int64 positions of ``indices (n,)`` kept.
+
+        ``m`` is below ``n`` only where unreadable files are skipped. Targets and ids of the images are those of
+        ``indices[kept]``.
+        """
+        return self.reader(self.rows[indices], keys)
+
+    def images(self, indices: Tensor, keys: Tensor | None = None) -> Tensor:
+        """Return ``(n, C, H, W)`` uint8 images of the samples at ``indices (n,)``, every one of them.
+
+        Raises:
+            ValueError: if a file cannot be read and is skipped; ``read`` says which remain.
+        """
+        images, kept = self.read(indices, keys)
+        if len(kept) < len(indices):
+            raise ValueError(
+                f"--data.on_bad_image skip: {len(indices) - len(kept)} of {len(indices)} images cannot be read, and "
+                "here each is needed; remove the files named in the log, or read what remains with Samples.read"
+            )
+        return images
+
+
+@dataclass(frozen=True)
+class Source:
+    """Images as they were published: their splits, their classes, whom to cite.
+
+    Attributes:
+        name: the name by which it is asked for.
+        class_names: ``K`` names, in the order of the class indices.
+        citation: author, year and title.
+        train: the published training split.
+        test: the published test split, which nothing is ever chosen on.
+        validation: the published validation split, if there is one.
+        unlabeled: published images without labels, if there are any.
+        mean: per channel, of the training pixels in ``[0, 1]``.
+        std: likewise.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    citation: str
+    train: Samples
+    test: Samples
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    validation: Samples | None = None
+    unlabeled: Samples | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes ``K``."""
+        return len(self.class_names)
+
+    @property
+    def num_channels(self) -> int:
+        """Number of channels ``C`` of an image."""
+        return len(self.mean)
+
+    @property
+    def num_skipped(self) -> int:
+        """Number of files found unreadable and skipped so far, over all splits and worker processes."""
+        splits = (self.train, self.test, self.validation, self.unlabeled)
+        readers = {id(split.reader): split.reader for split in splits if split is not None}
+        return sum(reader.num_skipped for reader in readers.values())

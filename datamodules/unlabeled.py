@@ -1,0 +1,90 @@
+"""Unlabelled images beside labelled ones."""
+
+from lightning import LightningDataModule
+from lightning.pytorch.utilities import CombinedLoader
+from torch.utils.data import DataLoader
+
+from datamodules.batch import Batch, PixelBatch, make_batch, make_batches
+from datamodules.labeled import LabeledDataModule, require_counts
+from datamodules.loaders import stream_loader
+from datamodules.views import View
+
+class UnlabeledDataModule(LightningDataModule):
+    """A stream of labelled batches and one of unlabelled batches, side by side.
+
+    A training batch is ``{"labeled": Batch, "unlabeled": Batch}``; the targets of the second are -1. Validation
+    and test are those of the labelled data.
+
+    Args:
+        labeled: the labelled data, whose ``pool`` is the unlabelled data.
+        batch_size: unlabelled samples of a training step, over all processes together.
+        view: makes the views of the unlabelled images; default: that of the labelled ones.
+        steps_per_epoch: training batches of an epoch; ``None`` passes about once over the pool.
+
+    Raises:
+        ValueError: there is no pool.
+    """
+
+    def __init__(
+        self,
+        labeled: LabeledDataModule,
+        *,
+        batch_size: int = 64,
+        view: View | None = None,
+        steps_per_epoch: int | None = None,
+    ) -> None:
+        super().__init__()
+        require_counts(unlabeled_batch_size=batch_size, steps_per_epoch=steps_per_epoch)
+        if labeled.pool is None:
+            raise ValueError(
+                f"data.labels_per_class: got None, so every sample of {labeled.source.name} is labelled; expected a "
+                "number of labels per class, which leaves the other samples unlabelled, or a source with unlabelled "
+                "images"
+            )
+        self.labeled = labeled
+        self.pool = labeled.pool.without_targets()
+        self.batch_size = batch_size
+        self.views = {"labeled": labeled.view, "unlabeled": view or labeled.view}
+        self.steps_per_epoch = steps_per_epoch or max(1, len(self.pool) // batch_size)
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes ``K``."""
+        return self.labeled.num_classes
+
+    def train_dataloader(self) -> CombinedLoader:
+        """Return both streams, with as many batches."""
+        epoch = self.trainer.current_epoch if self.trainer is not None else 0
+        streams = {"labeled": (self.labeled.train, self.labeled.batch_size), "unlabeled": (self.pool, self.batch_size)}
+        loaders = {
+            name: stream_loader(
+                samples,
+                batch_size=batch_size,
+                num_batches=self.steps_per_epoch,
+                seed=self.labeled.seed,
+                epoch=epoch,
+                num_workers=self.labeled.num_workers,
+            )
+            for name, (samples, batch_size) in streams.items()
+        }
+        return CombinedLoader(loaders, mode="min_size")
+
+    def val_dataloader(self) -> DataLoader[PixelBatch]:
+        """Return the validation samples, each once."""
+        return self.labeled.val_dataloader()
+
+    def test_dataloader(self) -> DataLoader[PixelBatch]:
+        """Return the test samples, each once."""
+        return self.labeled.test_dataloader()
+
+    def predict_dataloader(self) -> DataLoader[PixelBatch]:
+        """Return the unlabelled samples, each once, in order, un-augmented."""
+        return self.labeled.eval_dataloader(self.pool)
+
+    def on_after_batch_transfer(
+        self, batch: PixelBatch | dict[str, PixelBatch], dataloader_idx: int
+    ) -> Batch | dict[str, Batch]:
+        """Make the views, on the device where the pixels are."""
+        if isinstance(batch, PixelBatch):
+            return make_batch(batch, self.views["labeled"])
+        return make_batches(batch, self.views)

@@ -1,0 +1,130 @@
+"""Labelled, unlabelled and both: splits that never mix, truth that no batch carries."""
+
+import pytest
+import torch
+from lightning import LightningModule
+
+from datamodules.labeled import LabeledDataModule
+from datamodules.unlabeled import UnlabeledDataModule
+from tests.conftest import make_source
+
+
+def ids(*samples):
+    return set(torch.cat([s.ids for s in samples]).tolist())
+
+
+def test_splits_are_disjoint_and_whole(source):
+    data = LabeledDataModule(source, labels_per_class=4, num_validation=9)
+    parts = [data.train, data.validation, data.test, data.pool]
+    assert [len(part) for part in parts] == [12, 9, 13, 39]
+    assert sum(map(len, parts)) == len(ids(*parts)) == 73
+    assert ids(data.train, data.validation, data.pool) == ids(source.train)
+    assert data.train.targets.bincount().tolist() == [4, 4, 4]
+    assert data.validation.targets.bincount().tolist() == [3, 3, 3]
+
+
+def test_validation_is_the_same_whatever_is_labelled(source):
+    few, everything = (LabeledDataModule(source, labels_per_class=n, split_seed=3) for n in (2, None))
+    assert ids(few.validation) == ids(everything.validation)
+    assert everything.pool is None
+    other = LabeledDataModule(source, labels_per_class=2, split_seed=4)
+    assert ids(other.validation) != ids(few.validation)
+
+
+def test_a_sources_own_validation_split_is_used():
+    source = make_source()
+    import dataclasses
+
+    with_validation = dataclasses.replace(
+        source, train=source.train.select(torch.arange(50)), validation=source.train.select(torch.arange(50, 60))
+    )
+    data = LabeledDataModule(with_validation)
+    assert ids(data.validation) == set(range(1050, 1060))
+    assert len(data.train) == 50
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_validation": 60}, r"data\.num_validation: got 60, expected 1 to 59: stripes has 60 training samples"),
+        ({"num_validation": 0}, r"data\.num_validation: got 0"),
+        ({"labels_per_class": 19}, r"data\.labels_per_class: got 19, expected 1 to 18"),
+        ({"batch_size": 0}, r"data\.batch_size: got 0, expected 1 or more"),
+    ],
+)
+def test_numbers_that_do_not_fit_are_refused(source, options, message):
+    with pytest.raises(ValueError, match=message):
+        LabeledDataModule(source, **options)
+
+
+class Recorder(LightningModule):
+    """Notes the batches that a module is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.training_batches = []
+        self.validation_batches = []
+
+    def training_step(self, batch, batch_idx):
+        self.training_batches.append(batch)
+        return self.weight.sum()
+
+    def validation_step(self, batch, batch_idx):
+        self.validation_batches.append(batch)
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_modules_get_images_in_0_to_1(source, make_trainer):
+    data, recorder = LabeledDataModule(source, batch_size=16), Recorder()
+    make_trainer().fit(recorder, data)
+    batch = recorder.training_batches[0]
+    assert batch.images.dtype == torch.float32
+    assert 0 <= batch.images.min() < batch.images.max() <= 1
+    assert torch.equal(batch.images * 255, source.train.images(batch.ids - 1000).float())
+    assert len(recorder.training_batches) == data.steps_per_epoch == 3
+    validated = torch.cat([batch.ids for batch in recorder.validation_batches])
+    assert torch.equal(validated, data.validation.ids)
+
+
+def test_both_streams_come_side_by_side_and_hide_the_truth(source, make_trainer):
+    labeled = LabeledDataModule(source, labels_per_class=4, batch_size=8, num_validation=9)
+    data, recorder = UnlabeledDataModule(labeled, batch_size=10), Recorder()
+    make_trainer(max_epochs=2).fit(recorder, data)
+    assert len(recorder.training_batches) == 2 * data.steps_per_epoch == 6
+    for batch in recorder.training_batches:
+        assert [len(batch[name].ids) for name in ("labeled", "unlabeled")] == [8, 10]
+        assert (batch["unlabeled"].targets == -1).all()
+        assert set(batch["labeled"].ids.tolist()) <= ids(labeled.train)
+        assert set(batch["unlabeled"].ids.tolist()) <= ids(labeled.pool)
+    assert (labeled.pool.targets >= 0).all()  # kept aside for audits
+
+
+def test_predictions_cover_the_pool_once_in_order(source):
+    labeled = LabeledDataModule(source, labels_per_class=4, eval_batch_size=7)
+    data = UnlabeledDataModule(labeled)
+    predicted = torch.cat([batch.ids for batch in data.predict_dataloader()])
+    assert torch.equal(predicted, labeled.pool.ids)
+
+
+def test_no_pool_is_a_clear_error(source):
+    with pytest.raises(ValueError, match=r"data\.labels_per_class: got None, so every sample of stripes is labelled"):
+        UnlabeledDataModule(LabeledDataModule(source))
+
+
+def test_a_resumed_epoch_has_the_batches_it_would_have_had(source, make_trainer, tmp_path):
+    def batches(recorder):
+        return [batch.ids.tolist() for batch in recorder.training_batches]
+
+    whole = Recorder()
+    make_trainer(max_epochs=4).fit(whole, LabeledDataModule(source, batch_size=16))
+    first, rest = Recorder(), Recorder()
+    trainer = make_trainer(max_epochs=2)
+    trainer.fit(first, LabeledDataModule(source, batch_size=16))
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    make_trainer(max_epochs=4).fit(
+        rest, LabeledDataModule(source, batch_size=16), ckpt_path=tmp_path / "last.ckpt", weights_only=True
+    )
+    assert batches(first) + batches(rest) == batches(whole)
