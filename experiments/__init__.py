@@ -1,0 +1,1 @@
+"""How a study is run: commands, pipelines of stages, tracking, reports."""

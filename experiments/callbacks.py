@@ -1,0 +1,86 @@
+"""Callbacks that every fit of an experiment has."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from torch import Tensor
+
+from experiments.interruption import raise_on_signals
+
+
+class BestCheckpoint(ModelCheckpoint):
+    """Keeps the epoch that is best on validation as ``best.ckpt``; of equals the latest.
+
+    Accuracy on a small validation split has few values, so that equals are common, and the first of them is
+    the least trained.
+    """
+
+    def __init__(self, directory: Path, monitor: str) -> None:
+        super().__init__(directory, filename="best", monitor=monitor, mode="max", enable_version_counter=False)
+
+    def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
+        """Return whether ``current`` is at least as good as the best so far."""
+        best = self.best_model_score
+        return current is not None and (best is None or bool(current >= best.to(current.device)))
+
+
+class LastCheckpoint(ModelCheckpoint):
+    """Keeps ``last.ckpt``, from which an interrupted stage resumes: at the start and after every epoch.
+
+    That it is written before the first step shows at once whether it can be.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__(directory, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the first checkpoint."""
+        super().on_train_start(trainer, pl_module)
+        if trainer.current_epoch == 0:
+            path = os.path.join(str(self.dirpath), "last.ckpt")
+            try:
+                trainer.save_checkpoint(path)
+            except OSError as error:
+                raise ValueError(f"output: cannot write {path} ({error.strerror or error}); see --output") from error
+
+
+class SeedEveryEpoch(Callback):
+    """Sets torch's random state at every epoch from (seed, epoch, rank), so that a resumed epoch repeats itself."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int) -> None:
+        """Seed what draws from torch's generator, after the loaders' iterators drew from it."""
+        if batch_idx == 0:
+            torch.manual_seed(hash((self.seed, trainer.current_epoch, trainer.global_rank)))
+
+
+class StopOnSignals(Callback):
+    """Puts the program's own signal handlers back in the place of Lightning's.
+
+    Those end a fit as if it were done, and with several processes they may wait for ever: they broadcast from
+    within the handler, whatever collective call was interrupted.
+    """
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Install the handlers, after Lightning installed its own."""
+        raise_on_signals()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Likewise."""
+        raise_on_signals()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Likewise."""
+        raise_on_signals()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """End the processes that this one started; they wait for it in a collective call for ever."""
+        launcher: Any = trainer.strategy.launcher
+        for process in getattr(launcher, "procs", []):
+            process.kill()

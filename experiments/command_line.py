@@ -1,0 +1,136 @@
+"""Parses a command line and runs the command; torch is imported only when a command runs."""
+
+import argparse
+import difflib
+import importlib
+import os
+import re
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from jsonargparse import ArgumentParser
+
+from experiments.interruption import Interrupted, raise_on_signals
+from experiments.settings import DistillCommand, EvaluateCommand, TrainCommand
+
+COMMANDS: dict[str, tuple[type, str]] = {
+    "train": (TrainCommand, "experiments.train"),
+    "distill": (DistillCommand, "experiments.distill"),
+    "evaluate": (EvaluateCommand, "experiments.evaluate"),
+}
+"""Each command's settings, and the module whose ``run`` carries it out."""
+
+BAD_INPUT = 2
+
+
+class CommandParser(ArgumentParser):
+    """Parses one command's options; a mistake is answered in a few lines."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Name the option and what was expected, and exit with status 2."""
+        text = " ".join(message.split())
+        print(f"error: {text[:900]}", file=sys.stderr)
+        for unknown in unknown_options(text):
+            nearest = difflib.get_close_matches(unknown, self.option_names(), n=1)
+            if nearest:
+                print(f"  did you mean {nearest[0]}?", file=sys.stderr)
+        print(f"  all options: {self.prog} --help", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+
+    def option_names(self) -> list[str]:
+        """Return all options, as they are typed."""
+        return [name for action in self._actions for name in action.option_strings]
+
+
+def unknown_options(message: str) -> list[str]:
+    """Return the options, as they are typed, that a parser's message calls unknown."""
+    typed = re.findall(r"unrecognized arguments: (--[^\s=]+)", message, flags=re.IGNORECASE)
+    in_yaml = re.findall(r"Group '([^']+)' does not accept option '([^']+)'", message)
+    at_top = re.findall(r"Option '([^']+)' is not accepted", message)
+    return typed + [f"--{group}.{option}" for group, option in in_yaml] + [f"--{option}" for option in at_top]
+
+
+def build_parser(command: str) -> CommandParser:
+    """Return the parser of one command, made from its settings class."""
+    settings, _ = COMMANDS[command]
+    prog = f"python -m experiments {command}"
+    parser = CommandParser(
+        prog=prog,
+        usage=f"{prog} [--config FILE.yaml] [--group.option VALUE ...]",
+        description=summary(settings),
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", action="config", help="YAML file with the same options; later ones win")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_class_arguments(settings)
+    return parser
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command and return the exit status: 0 done, 1 failed, 2 bad input, 130 or 143 interrupted."""
+    command, rest = split_command(arguments)
+    parser = build_parser(command)
+    namespace = parser.parse_args(list(rest))
+    debug = namespace.pop("debug")
+    namespace.pop("config", None)
+    try:
+        settings = COMMANDS[command][0](**vars(parser.instantiate(namespace)))
+    except ValueError as error:
+        parser.error(str(error))
+    return carry_out(command, settings, debug)
+
+
+def carry_out(command: str, settings: Any, debug: bool) -> int:
+    """Run a command whose settings are valid; turn what may happen into an exit status."""
+    raise_on_signals()
+    try:
+        importlib.import_module(COMMANDS[command][1]).run(settings)
+    except Interrupted as interruption:
+        return report(f"interrupted by {interruption}; the same command goes on from here", 128 + interruption.signum)
+    except ValueError as error:
+        if debug:
+            traceback.print_exc()
+        return report(str(error), BAD_INPUT)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        return report(f"{type(error).__name__}: {error} (--debug shows where)", 1)
+    return 0
+
+
+def report(message: str, status: int) -> int:
+    """Print one line to standard error, with the process's rank where there are several; return the status."""
+    rank = os.environ.get("LOCAL_RANK", "0")
+    prefix = "error" if status in (1, BAD_INPUT) else "stopped"
+    where = f" [rank {rank}]" if rank != "0" else ""
+    print(f"{prefix}{where}: {message}", file=sys.stderr, flush=True)
+    return status
+
+
+def split_command(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
+    """Return the command's name and its arguments; answer ``--help`` and unknown names."""
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments",
+        usage="%(prog)s COMMAND [--config FILE.yaml] [--group.option VALUE ...]",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Commands:\n" + "\n".join(f"  {name:<12} {summary(COMMANDS[name][0])}" for name in COMMANDS),
+        epilog="python -m experiments COMMAND --help lists a command's options.",
+        add_help=True,
+    )
+    if not arguments or arguments[0] in ("-h", "--help"):
+        parser.print_help()
+        sys.exit(0 if arguments else BAD_INPUT)
+    command = arguments[0]
+    if command not in COMMANDS:
+        nearest = difflib.get_close_matches(command, COMMANDS, n=1)
+        hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
+        print(f"error: unknown command {command!r}, expected one of {', '.join(COMMANDS)}{hint}", file=sys.stderr)
+        sys.exit(BAD_INPUT)
+    return command, arguments[1:]
+
+
+def summary(settings: type) -> str:
+    """Return the first line of a settings class's docstring."""
+    return (settings.__doc__ or "").splitlines()[0]

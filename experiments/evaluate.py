@@ -1,0 +1,26 @@
+"""Evaluation of a checkpoint."""
+
+from typing import Any
+
+from experiments.building import build_labeled, build_source, require_fits
+from experiments.run import Run
+from experiments.settings import EvaluateCommand
+from experiments.tables import print_table
+from experiments.training import Fitting
+from lightning_modules.checkpoints import load_network
+from lightning_modules.classification import ClassificationModule
+
+
+def run(command: EvaluateCommand) -> dict[str, Any]:
+    """Evaluate on validation and test, print the table, return what ``results.json`` holds."""
+    network = load_network(command.checkpoint)
+    source = build_source(command.data)
+    require_fits(network, source, f"checkpoint {command.checkpoint}")
+    pipeline = Run("evaluate", command)
+    module = ClassificationModule(network, source.num_classes)
+    record = Fitting(pipeline).evaluate(module, build_labeled(source, command), command.trainer)
+    pipeline.records["evaluate"] = record | {"evaluated": command.checkpoint}
+    results = pipeline.finish()
+    if pipeline.is_main:
+        print_table(results)
+    return results

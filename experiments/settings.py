@@ -1,0 +1,222 @@
+"""What a user may set, as the command line and YAML files have it. No torch here: parsing answers at once."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+from lightning_modules.settings import DistillationSettings, OptimizerSettings, require
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """The images, which of them are labelled, and the batches made of them.
+
+    Args:
+        source: ``digits``, or another source that README lists.
+        batch_size: samples of a training step, over all processes together.
+        labels_per_class: keep the labels of so many samples of each class; null keeps all.
+        num_validation: samples set aside to choose the best epoch; null takes the source's own, else a tenth.
+        split_seed: chooses validation samples and labelled subset; null takes the run's seed.
+        unlabeled_batch_size: unlabelled samples of a step, over all processes together.
+        steps_per_epoch: training batches of an epoch; null passes about once over the data.
+        eval_batch_size: samples of an evaluation step, a process.
+        num_workers: loader processes; 0 is fastest for sources in memory.
+    """
+
+    source: str = "digits"
+    batch_size: int = 64
+    labels_per_class: int | None = None
+    num_validation: int | None = None
+    split_seed: int | None = None
+    unlabeled_batch_size: int = 64
+    steps_per_epoch: int | None = None
+    eval_batch_size: int = 256
+    num_workers: int = 0
+
+    def __post_init__(self) -> None:
+        for option in (
+            "batch_size",
+            "labels_per_class",
+            "num_validation",
+            "unlabeled_batch_size",
+            "steps_per_epoch",
+            "eval_batch_size",
+        ):
+            value = getattr(self, option)
+            require(value is None or value >= 1, f"data.{option}", value, "1 or more")
+        require(self.num_workers >= 0, "data.num_workers", self.num_workers, "0 or more")
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """A network by name.
+
+    Args:
+        network: one of ours (``cnn_tiny``, ``cnn_small``, ``cnn_medium``, ``cnn_large``) or any timm name.
+        pretrained: start from timm's published weights.
+        checkpoint: start from the weights of one of our checkpoints.
+        input_size: side to which images are resized first; null takes them as they come.
+        options: further arguments of the network, such as ``{drop_rate: 0.2}``.
+    """
+
+    network: str = "cnn_small"
+    pretrained: bool = False
+    checkpoint: str | None = None
+    input_size: int | None = None
+    options: dict[str, float | int | str | bool] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        require(
+            self.input_size is None or self.input_size >= 1, "input_size", self.input_size, "a side of 1 or more pixels"
+        )
+
+
+@dataclass(frozen=True)
+class TeacherSettings(NetworkSettings):
+    """The network that teaches.
+
+    Args:
+        network: one of ours (``cnn_tiny``, ``cnn_small``, ``cnn_medium``, ``cnn_large``) or any timm name.
+        pretrained: start from timm's published weights.
+        checkpoint: one of our checkpoints; the teacher is then taken from it as it is and not trained.
+        input_size: side to which images are resized first; null takes them as they come.
+        options: further arguments of the network, such as ``{drop_rate: 0.2}``.
+        train: train the teacher first; false takes it as its checkpoint or its published weights have it.
+        max_epochs: epochs of the teacher; null takes those of the trainer.
+        optimizer: the teacher's optimizer and schedule.
+    """
+
+    network: str = "cnn_large"
+    train: bool = True
+    max_epochs: int | None = None
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            self.train or self.pretrained or self.checkpoint is not None,
+            "teacher.train",
+            self.train,
+            "true, unless teacher.checkpoint or teacher.pretrained says where a trained teacher comes from",
+        )
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """Lightning's Trainer; the options have its names and meanings.
+
+    Args:
+        max_epochs: epochs of each stage.
+        accelerator: ``auto``, ``cpu``, ``gpu``, ...
+        devices: number of processes on a node, or ``auto``.
+        num_nodes: number of nodes.
+        strategy: ``auto``, ``ddp``, ``fsdp``, ...
+        precision: ``32-true``, ``bf16-mixed``, ``16-mixed``, ...
+        accumulate_grad_batches: batches to an optimizer step.
+        gradient_clip_val: largest norm of the gradient; null does not clip.
+        sync_batchnorm: batch norm over the batches of all processes.
+        deterministic: only deterministic algorithms.
+        log_every_n_steps: how often a step's loss is written.
+        check_val_every_n_epoch: epochs between validations.
+        enable_progress_bar: Rich progress bar.
+        profiler: ``simple``, ``advanced`` or null.
+    """
+
+    max_epochs: int = 20
+    accelerator: str = "auto"
+    devices: int | str = "auto"
+    num_nodes: int = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+    accumulate_grad_batches: int = 1
+    gradient_clip_val: float | None = None
+    sync_batchnorm: bool = False
+    deterministic: bool = False
+    log_every_n_steps: int = 50
+    check_val_every_n_epoch: int = 1
+    enable_progress_bar: bool = True
+    profiler: str | None = None
+
+    def __post_init__(self) -> None:
+        for option in (
+            "max_epochs",
+            "num_nodes",
+            "accumulate_grad_batches",
+            "log_every_n_steps",
+            "check_val_every_n_epoch",
+        ):
+            require(getattr(self, option) >= 1, f"trainer.{option}", getattr(self, option), "1 or more")
+        clip = self.gradient_clip_val
+        require(clip is None or clip > 0, "trainer.gradient_clip_val", clip, "a norm above 0, or null")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """What every command has.
+
+    Args:
+        name: directory of the run, below ``output``; default the command's name.
+        output: directory of all runs.
+        seed: of initial weights, order of batches, views and dropout.
+        wandb: ``auto`` is online with a key and a network, else offline.
+        data: the images, and which of them are labelled.
+        trainer: Lightning's Trainer.
+    """
+
+    name: str | None = None
+    output: str = "runs"
+    seed: int = 0
+    wandb: Literal["auto", "online", "offline", "off"] = "auto"
+    data: DataSettings = field(default_factory=DataSettings)
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+
+    def __post_init__(self) -> None:
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        is_name = self.name is None or (self.name not in ("", ".", "..") and "/" not in self.name)
+        require(is_name, "name", self.name, "a directory name without '/'; --output says where it lies")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainCommand(Command):
+    """Train one network on labelled images.
+
+    Args:
+        model: the network.
+        optimizer: optimizer and schedule.
+        label_smoothing: mass spread evenly over the classes.
+    """
+
+    model: NetworkSettings = field(default_factory=NetworkSettings)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    label_smoothing: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DistillCommand(Command):
+    """Train a teacher, a student alone and the same student distilled; print what distillation gained.
+
+    Args:
+        teacher: the network that teaches, trained on all labels unless it comes from elsewhere.
+        student: the network that learns.
+        distillation: the loss.
+        optimizer: the students' optimizer and schedule.
+        student_all_labels: also train the student alone on all labels, for comparison.
+    """
+
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    student: NetworkSettings = field(default_factory=NetworkSettings)
+    distillation: DistillationSettings = field(default_factory=DistillationSettings)
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    student_all_labels: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateCommand(Command):
+    """Evaluate a checkpoint.
+
+    Args:
+        checkpoint: one of our checkpoints.
+        split: which split to evaluate on.
+    """
+
+    checkpoint: str
+    split: Literal["validation", "test"] = "test"

@@ -1,0 +1,138 @@
+"""Fitting a module as a stage: resumable, tracked, tested on its best epoch."""
+
+import dataclasses
+import hashlib
+import logging
+import warnings
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning import LightningDataModule, Trainer
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar, Timer
+from lightning.pytorch.loggers import Logger
+
+from experiments.building import describe_device
+from experiments.callbacks import BestCheckpoint, LastCheckpoint, SeedEveryEpoch, StopOnSignals
+from experiments.metrics_log import MetricsLog
+from experiments.run import Record, Run, Stage
+from experiments.settings import TrainerSettings
+from experiments.tracking import create_wandb_logger, finish_wandb
+from lightning_modules.checkpoints import AtomicCheckpointIO, load_checkpoint
+from lightning_modules.networks import count_parameters
+from lightning_modules.student import StudentModule
+
+
+@dataclasses.dataclass(frozen=True)
+class Fitting:
+    """How the stages of a run are fitted and evaluated.
+
+    Attributes:
+        run: the run they belong to.
+        monitor: what the best epoch is chosen by, on validation; higher is better.
+    """
+
+    run: Run
+    monitor: str = "val/accuracy"
+
+    def fit(self, stage: Stage, module: StudentModule, data: LightningDataModule, settings: TrainerSettings) -> Record:
+        """Fit ``module``, evaluate its best epoch on validation and test, return the stage's record."""
+        resume = stage.resume_checkpoint()
+        resume_step = int(load_checkpoint(resume)["global_step"]) if resume else 0
+        self.run.say(f"{stage.name}: {count_parameters(module.network):,} parameters{resumed(resume_step)}")
+        timer = Timer()
+        callbacks: list[Callback] = [
+            timer,
+            StopOnSignals(),
+            SeedEveryEpoch(self.run.settings.seed),
+            LearningRateMonitor("step"),
+            BestCheckpoint(stage.best_checkpoint.parent, self.monitor),
+            LastCheckpoint(stage.last_checkpoint.parent),
+        ]
+        trainer = create_trainer(settings, callbacks, self._loggers(stage, resume_step), stage.directory)
+        try:
+            trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+            module.load_state_dict(load_checkpoint(stage.best_checkpoint)["state_dict"])
+            metrics = evaluate(trainer, module, data)
+        finally:
+            finish_wandb()
+        return describe(module, trainer, metrics) | {
+            "seconds": round(timer.time_elapsed("train"), 2),
+            "steps": trainer.global_step,
+            "epochs": trainer.current_epoch,
+            "checkpoint": stage.relative(stage.best_checkpoint),
+        }
+
+    def evaluate(self, module: StudentModule, data: LightningDataModule, settings: TrainerSettings) -> Record:
+        """Evaluate ``module`` as it is on validation and test, return a record without training."""
+        trainer = create_trainer(settings, [StopOnSignals()], False, self.run.directory)
+        metrics = evaluate(trainer, module, data)
+        return describe(module, trainer, metrics) | {"seconds": None, "steps": None, "checkpoint": None}
+
+    def _loggers(self, stage: Stage, resume_step: int) -> list[Logger]:
+        loggers: list[Logger] = [MetricsLog(stage.directory, resume_step)]
+        wandb_logger = create_wandb_logger(
+            self.run.tracking,
+            run_directory=self.run.directory,
+            run_name=self.run.name,
+            stage=stage.name,
+            run_id=hashlib.sha256(str(stage.directory.resolve()).encode()).hexdigest()[:12],
+            config=stage.settings,
+        )
+        return loggers + ([wandb_logger] if wandb_logger else [])
+
+
+def resumed(step: int) -> str:
+    """Return what to say of a stage that goes on."""
+    return f", resumed at step {step}" if step else ""
+
+
+def create_trainer(
+    settings: TrainerSettings, callbacks: list[Callback], loggers: list[Logger] | Literal[False], directory: Path
+) -> Trainer:
+    """Return Lightning's Trainer with the user's settings and this project's way of writing checkpoints."""
+    quiet_lightning()
+    if settings.enable_progress_bar:
+        callbacks = [*callbacks, RichProgressBar(leave=False)]
+    return Trainer(
+        **dataclasses.asdict(settings),
+        callbacks=callbacks,
+        logger=loggers,
+        plugins=[AtomicCheckpointIO()],
+        default_root_dir=directory,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+    )
+
+
+def quiet_lightning() -> None:
+    """Silence what Lightning says of every Trainer, several times a pipeline, and that is intended here."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # sources in memory are fastest without
+        ".*smaller than the logging interval.*",  # small sets
+        ".*exists and is not empty.*",  # stages resume in their directories
+        ".*treespec, LeafSpec.*",  # Lightning 2.6.6 with torch 2.14
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def evaluate(trainer: Trainer, module: StudentModule, data: LightningDataModule) -> dict[str, float]:
+    """Return the module's metrics on validation and test."""
+    values: dict[str, Any] = {}
+    if trainer.progress_bar_callback is not None:
+        trainer.progress_bar_callback.disable()
+    for evaluation in (trainer.validate, trainer.test):
+        values |= evaluation(module, datamodule=data, verbose=False)[0]
+    return {name: float(value) for name, value in values.items()}
+
+
+def describe(module: StudentModule, trainer: Trainer, metrics: dict[str, float]) -> Record:
+    """Return what every record holds: the network's size, where it ran, its metrics."""
+    return {
+        "parameters": count_parameters(module.network),
+        "device": describe_device(trainer.strategy.root_device),
+        "processes": trainer.world_size,
+        "metrics": metrics,
+    }

@@ -1,0 +1,177 @@
+"""A run that was stopped goes on, and ends as if it had not been."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from experiments import callbacks
+from experiments.command_line import carry_out
+from experiments.settings import DataSettings, DistillCommand, NetworkSettings, TeacherSettings, TrainerSettings
+from lightning_modules.checkpoints import load_checkpoint
+from tests.conftest import ROOT, clean_environment
+
+STAGES = ["0-teacher", "1-student_alone", "2-student_distilled"]
+
+
+def command(tmp_path: Path, name: str, **changes) -> DistillCommand:
+    settings = {
+        "data": DataSettings(labels_per_class=5, num_validation=50, steps_per_epoch=4),
+        "teacher": TeacherSettings(network="cnn_tiny", options={"drop_rate": 0.3}),
+        "student": NetworkSettings(network="cnn_tiny", options={"drop_rate": 0.3}),
+        "trainer": TrainerSettings(max_epochs=4, accelerator="cpu", enable_progress_bar=False),
+        "student_all_labels": False,
+    }
+    return DistillCommand(output=str(tmp_path), name=name, wandb="off", **(settings | changes))
+
+
+class Killed(RuntimeError):
+    """Stands for a process that ended without warning."""
+
+
+def die_after(monkeypatch: pytest.MonkeyPatch, num_epochs: int) -> None:
+    """Kill the run once ``num_epochs`` epochs, over all stages, are done."""
+    done = []
+    original = callbacks.LastCheckpoint.on_train_epoch_end
+
+    def count(self, trainer, pl_module):
+        original(self, trainer, pl_module)
+        done.append(1)
+
+    def die(self, trainer, pl_module):
+        if len(done) == num_epochs:
+            raise Killed("no warning")
+
+    monkeypatch.setattr(callbacks.LastCheckpoint, "on_train_epoch_end", count)
+    monkeypatch.setattr(callbacks.LastCheckpoint, "on_train_epoch_start", die)
+    monkeypatch.setattr(callbacks.LastCheckpoint, "on_train_end", die)
+
+
+def weights(directory: Path) -> dict[str, torch.Tensor]:
+    found = {}
+    for stage in STAGES:
+        for kind in ("best", "last"):
+            state = load_checkpoint(directory / "stages" / stage / "checkpoints" / f"{kind}.ckpt")["state_dict"]
+            found |= {f"{stage} {kind} {name}": value for name, value in state.items() if name.startswith("network")}
+    return found
+
+
+@pytest.mark.parametrize("num_epochs", [1, 4, 6, 11, 12])
+def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, monkeypatch, num_epochs):
+    assert carry_out("distill", command(tmp_path, "whole"), debug=True) == 0
+    with monkeypatch.context() as patch:
+        die_after(patch, num_epochs)
+        assert carry_out("distill", command(tmp_path, "killed"), debug=False) == 1
+    assert not (tmp_path / "killed" / "results.json").exists()
+    assert carry_out("distill", command(tmp_path, "killed"), debug=True) == 0
+
+    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    assert found.keys() == expected.keys()
+    for name in expected:
+        assert torch.equal(found[name], expected[name]), name
+    whole, killed = (json.loads((tmp_path / name / "results.json").read_text())["stages"] for name in ("whole", "killed"))
+    for stage in whole:
+        assert killed[stage]["metrics"] == whole[stage]["metrics"]
+        assert killed[stage]["steps"] == whole[stage]["steps"] == 16
+    for stage in STAGES:
+        logs = [(tmp_path / name / "stages" / stage / "metrics.csv").read_text() for name in ("whole", "killed")]
+        assert logs[0] == logs[1]
+
+
+def test_changed_settings_are_refused_after_an_interruption(tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        die_after(patch, 6)
+        carry_out("distill", command(tmp_path, "run"), debug=False)
+    changed = command(tmp_path, "run", student=NetworkSettings(network="cnn_small"))
+    assert carry_out("distill", changed, debug=False) == 2
+    assert "student.network: got 'cnn_small', but stage 'student_alone'" in capsys.readouterr().err
+
+
+def test_a_truncated_checkpoint_is_named(tmp_path, monkeypatch, capsys):
+    with monkeypatch.context() as patch:
+        die_after(patch, 2)
+        carry_out("distill", command(tmp_path, "run"), debug=False)
+    last = tmp_path / "run" / "stages" / "0-teacher" / "checkpoints" / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:-100])
+    assert carry_out("distill", command(tmp_path, "run"), debug=False) == 2
+    assert f"checkpoint {last}: not a complete PyTorch checkpoint" in capsys.readouterr().err
+
+
+def test_a_nan_loss_fails_the_run_and_keeps_the_last_good_checkpoint(tmp_path, monkeypatch, capsys):
+    from lightning_modules import classification
+
+    original, calls = classification.cross_entropy, []
+
+    def break_at_step_6(*arguments, **options):
+        calls.append(1)
+        loss = original(*arguments, **options)
+        return loss * float("nan") if len(calls) == 7 else loss
+
+    monkeypatch.setattr(classification, "cross_entropy", break_at_step_6)
+    assert carry_out("distill", command(tmp_path, "run"), debug=False) == 1
+    assert "the training loss is nan at step 6: training stopped" in capsys.readouterr().err
+    last = load_checkpoint(tmp_path / "run" / "stages" / "0-teacher" / "checkpoints" / "last.ckpt")
+    assert last["global_step"] == 4
+    assert all(value.isfinite().all() for value in last["state_dict"].values() if value.is_floating_point())
+    assert not (tmp_path / "run" / "stages" / "1-student_alone").exists()
+
+
+def wait_for_epochs(metrics: Path, process: subprocess.Popen, seconds: float = 90) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()
+        if metrics.exists() and len(metrics.read_text().splitlines()) > 2:
+            return
+        time.sleep(0.02)
+    pytest.fail("the run did not begin")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("signum", "devices"), [(signal.SIGINT, 1), (signal.SIGTERM, 1), (signal.SIGTERM, 2)])
+def test_signals_stop_the_pipeline_and_the_same_command_goes_on(tmp_path, signum, devices):
+    def arguments(max_epochs: int) -> list[str]:
+        options = {
+            "--output": tmp_path,
+            "--name": "run",
+            "--wandb": "off",
+            "--data.num_validation": 50,
+            "--data.labels_per_class": 5,
+            "--teacher.network": "cnn_tiny",
+            "--teacher.max_epochs": max_epochs,
+            "--student.network": "cnn_tiny",
+            "--trainer.max_epochs": 1,
+            "--trainer.devices": devices,
+            "--trainer.accelerator": "cpu",
+        }
+        return [sys.executable, "-m", "experiments", "distill", *(str(x) for pair in options.items() for x in pair)]
+
+    process = subprocess.Popen(
+        arguments(200), cwd=ROOT, env=clean_environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    stages = tmp_path / "run" / "stages"
+    wait_for_epochs(stages / "0-teacher" / "metrics.csv", process)
+    process.send_signal(signum)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signum, errors
+    assert f"stopped: interrupted by {signum.name}" in errors
+    assert "Traceback" not in errors
+    assert [path.name for path in stages.iterdir()] == ["0-teacher"]
+    assert not (stages / "0-teacher" / "stage.json").exists()
+
+    checkpoint = load_checkpoint(stages / "0-teacher" / "checkpoints" / "last.ckpt")
+    assert checkpoint["global_step"] > 0
+    if devices == 1:
+        (stages / "0-teacher" / "settings.json").write_text(
+            (stages / "0-teacher" / "settings.json").read_text().replace('"max_epochs": 200', '"max_epochs": 1')
+        )  # enough is trained; the point is that the same command goes on
+        result = subprocess.run(
+            arguments(1), cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=120, check=False
+        )
+        assert result.returncode == 0, result.stderr
+        assert f"teacher: 1,946 parameters, resumed at step {checkpoint['global_step']}" in result.stdout
+        assert "Distillation gained" in result.stdout
