@@ -1,6 +1,6 @@
 """The batch: what datamodules hand to modules, and nothing else."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
 from torch import Tensor
@@ -47,15 +47,15 @@ ViewMaker: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 """Makes ``(N, C, H, W)`` images in ``[0, 1]`` of uint8 pixels, ids and epochs."""
 
 
-def make_batch(pixels: PixelBatch, view: ViewMaker) -> Batch:
-    """Return the batch that modules see: training images as ``view`` makes them, others as they are."""
+Mixer: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Mixes images and targets of a batch, given its ids and epochs; returns soft targets ``(N, K)``."""
+
+
+def make_batch(pixels: PixelBatch, view: ViewMaker, mixing: Mixer | None = None) -> Batch:
+    """Return the batch that modules see: training images as ``view`` and ``mixing`` make them, others as they are."""
     if pixels.epochs is None:
-        images = pixels.pixels.float().div_(255)
-    else:
-        images = view(pixels.pixels, pixels.ids, pixels.epochs)
-    return Batch(images, pixels.targets, pixels.ids)
-
-
-def make_batches(streams: Mapping[str, PixelBatch], views: Mapping[str, ViewMaker]) -> dict[str, Batch]:
-    """Return the batches of several streams, each with the view of its name."""
-    return {name: make_batch(pixels, views[name]) for name, pixels in streams.items()}
+        return Batch(pixels.pixels.float().div_(255), pixels.targets, pixels.ids)
+    images, targets = view(pixels.pixels, pixels.ids, pixels.epochs), pixels.targets
+    if mixing is not None:
+        images, targets = mixing(images, targets, pixels.ids, pixels.epochs)
+    return Batch(images, targets, pixels.ids)

@@ -8,7 +8,7 @@ from datamodules.batch import Batch, PixelBatch, make_batch
 from datamodules.loaders import ordered_loader, stream_loader
 from datamodules.sources.source import Samples, Source
 from datamodules.splits import labeled_subset, stratified_subset
-from datamodules.views import View, create_policy
+from datamodules.views import Mixing, View, create_policy
 
 DEFAULT_VALIDATION_SHARE = 0.1
 
@@ -26,6 +26,7 @@ class LabeledDataModule(LightningDataModule):
         split_seed: chooses the validation samples and the labelled subset.
         seed: orders the batches and makes the views.
         view: makes the training views; default: the images as they are.
+        mixing: mixes the pairs of a training batch (MixUp, CutMix); targets are then ``(N, K)``.
         steps_per_epoch: training batches of an epoch; ``None`` passes about once over the labelled samples.
         eval_batch_size: samples of an evaluation step, a process.
         num_workers: loader processes; 0 is fastest for sources in memory.
@@ -50,6 +51,7 @@ class LabeledDataModule(LightningDataModule):
         split_seed: int = 0,
         seed: int = 0,
         view: View | None = None,
+        mixing: Mixing | None = None,
         steps_per_epoch: int | None = None,
         eval_batch_size: int = 256,
         num_workers: int = 0,
@@ -60,6 +62,7 @@ class LabeledDataModule(LightningDataModule):
         self.batch_size = batch_size
         self.seed = seed
         self.view = view or View(create_policy("none"), seed)
+        self.mixing = mixing
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
 
@@ -99,7 +102,7 @@ class LabeledDataModule(LightningDataModule):
 
     def on_after_batch_transfer(self, batch: PixelBatch, dataloader_idx: int) -> Batch:
         """Make the views, on the device where the pixels are."""
-        return make_batch(batch, self.view)
+        return make_batch(batch, self.view, self.mixing)
 
     def start_epoch(self) -> int:
         """Return the epoch at which training starts or resumes."""
@@ -123,9 +126,7 @@ def split_validation(source: Source, num_validation: int | None, split_seed: int
     return select_mask(train, ~chosen), select_mask(train, chosen)
 
 
-def split_labeled(
-    train: Samples, labels_per_class: int | None, split_seed: int
-) -> tuple[Samples, Samples | None]:
+def split_labeled(train: Samples, labels_per_class: int | None, split_seed: int) -> tuple[Samples, Samples | None]:
     """Return the labelled samples and the pool of all others."""
     if labels_per_class is None:
         return train, None

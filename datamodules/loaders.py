@@ -12,7 +12,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.distributed
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from datamodules.augmentation.keys import fold_in, sample_keys
@@ -48,7 +47,10 @@ class SampleDataset(Dataset[PixelBatch]):
         if request.epochs is not None:
             epochs = torch.from_numpy(request.epochs)
             keys = fold_in(sample_keys(self.seed, epochs, ids), READING)
-        return PixelBatch(self.samples.images(indices, keys), self.samples.targets[indices], ids, epochs)
+        pixels, kept = self.samples.read(indices, keys)
+        if len(kept) < len(indices):  # unreadable files are skipped, never replaced
+            indices, ids, epochs = indices[kept], ids[kept], None if epochs is None else epochs[kept]
+        return PixelBatch(pixels, self.samples.targets[indices], ids, epochs)
 
 
 class StreamSampler(DistributedSampler[Request]):
@@ -79,7 +81,7 @@ class StreamSampler(DistributedSampler[Request]):
     def __len__(self) -> int:
         return self.num_batches
 
-    def __iter__(self) -> Iterator[Request]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Request]:
         slice_size = self.batch_size // self.num_replicas
         permutations: dict[int, Indices] = {}
         for batch in range(self.epoch * self.num_batches, (self.epoch + 1) * self.num_batches):
@@ -119,7 +121,7 @@ class OrderedSampler(DistributedSampler[Request]):
     def __len__(self) -> int:
         return len(self.chunks)
 
-    def __iter__(self) -> Iterator[Request]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[Request]:
         for chunk in self.chunks:
             yield Request(chunk, None)
 
@@ -144,7 +146,7 @@ def create_loader(
     return DataLoader(
         dataset,
         batch_size=None,
-        sampler=sampler,  # type: ignore[arg-type]
+        sampler=sampler,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),

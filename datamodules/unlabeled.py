@@ -4,10 +4,11 @@ from lightning import LightningDataModule
 from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import DataLoader
 
-from datamodules.batch import Batch, PixelBatch, make_batch, make_batches
+from datamodules.batch import Batch, PixelBatch, make_batch
 from datamodules.labeled import LabeledDataModule, require_counts
 from datamodules.loaders import stream_loader
 from datamodules.views import View
+
 
 class UnlabeledDataModule(LightningDataModule):
     """A stream of labelled batches and one of unlabelled batches, side by side.
@@ -86,5 +87,5 @@ class UnlabeledDataModule(LightningDataModule):
     ) -> Batch | dict[str, Batch]:
         """Make the views, on the device where the pixels are."""
         if isinstance(batch, PixelBatch):
-            return make_batch(batch, self.views["labeled"])
-        return make_batches(batch, self.views)
+            return self.labeled.on_after_batch_transfer(batch, dataloader_idx)
+        return {name: make_batch(pixels, self.views[name], self.labeled.mixing) for name, pixels in batch.items()}

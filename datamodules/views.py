@@ -10,9 +10,13 @@ from datamodules.augmentation.color import ColorJitter
 from datamodules.augmentation.crop import FlipAndCrop
 from datamodules.augmentation.erasing import RandomErasing
 from datamodules.augmentation.geometry import RandomAffine
-from datamodules.augmentation.keys import fold_in, mix_integer, sample_keys
+from datamodules.augmentation.keys import fold_in, mix_integer, random_integers, sample_keys
+from datamodules.augmentation.mixing import of_pairs
 from datamodules.augmentation.randaugment import NUM_BINS, RandAugment
 from datamodules.augmentation.resized_crop import RandomResizedCrop
+
+MIXING_STREAM = 1 << 32
+"""Stream of the random numbers of mixing, apart from those of the operations on single images."""
 
 Operation = Callable[[Tensor, Tensor], Tensor]
 """Takes ``images (N, C, H, W)`` uint8 and ``keys (N,)``, returns ``(N, C, H, W)`` uint8."""
@@ -69,6 +73,37 @@ class View:
             keys = sample_keys(mix_integer(self.seed), epochs.to(device), ids.to(device))
             pixels = self.policy(pixels, keys)
         return pixels.float().div_(255)
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """Mixes the pairs of a training batch, images and targets; of several operations each pair takes one.
+
+    Attributes:
+        operations: such as MixUp and CutMix: take images, targets and keys, return images and soft targets.
+        seed: another seed, other shares.
+    """
+
+    operations: tuple[Callable[[Tensor, Tensor, Tensor], tuple[Tensor, Tensor]], ...]
+    seed: int = 0
+
+    def __call__(self, images: Tensor, targets: Tensor, ids: Tensor, epochs: Tensor) -> tuple[Tensor, Tensor]:
+        """Return images ``(N, C, H, W)`` and targets ``(N, K)`` of a batch whose neighbours are mixed.
+
+        Args:
+            images: ``(N, C, H, W)`` float in ``[0, 1]``.
+            targets: ``(N,)`` int64, -1 where unlabelled; these become rows of zeros.
+            ids: ``(N,)`` int64.
+            epochs: ``(N,)`` int64, how often each sample was seen before.
+        """
+        keys = fold_in(sample_keys(mix_integer(self.seed), epochs.to(ids.device), ids), MIXING_STREAM)
+        mixed = [operation(images, targets, keys) for operation in self.operations]
+        if len(mixed) == 1:
+            return mixed[0]
+        choice = of_pairs(random_integers(fold_in(keys, MIXING_STREAM), 0, len(mixed)))
+        images, targets = (torch.stack(values) for values in zip(*mixed, strict=True))
+        samples = torch.arange(len(choice), device=choice.device)
+        return images[choice, samples], targets[choice, samples]
 
 
 @dataclass(frozen=True)

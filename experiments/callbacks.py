@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, ModelCheckpoint, RichProgressBar
 from torch import Tensor
 
 from experiments.interruption import raise_on_signals
@@ -46,6 +46,20 @@ class LastCheckpoint(ModelCheckpoint):
                 trainer.save_checkpoint(path)
             except OSError as error:
                 raise ValueError(f"output: cannot write {path} ({error.strerror or error}); see --output") from error
+
+
+class StageProgressBar(RichProgressBar):
+    """Rich's progress bar, redrawn every few batches: drawing it costs as much as a small network's step."""
+
+    def __init__(self, every: int = 10) -> None:
+        super().__init__(refresh_rate=every)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Redraw, if it is time."""
+        if (batch_idx + 1) % self.refresh_rate == 0 or batch_idx + 1 == self.total_train_batches:
+            super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
 
 
 class SeedEveryEpoch(Callback):

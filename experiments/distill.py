@@ -111,8 +111,8 @@ def describe_gain(stages: dict[str, Record]) -> str:
     """Return one sentence: what distillation gained on test, in points."""
     alone, distilled = (stages[name]["metrics"]["test/accuracy"] for name in ("student_alone", "student_distilled"))
     sentence = (
-        f"Distillation gained {100 * (distilled - alone):+.2f} points on test ({percent(alone)} → {percent(distilled)}): "
-        "the same network, labels and steps."
+        f"Distillation gained {100 * (distilled - alone):+.2f} points on test "
+        f"({percent(alone)} → {percent(distilled)}): the same network, labels and steps."
     )
     if "student_all_labels" in stages:
         everything = percent(stages["student_all_labels"]["metrics"]["test/accuracy"])

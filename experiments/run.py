@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import uuid
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -132,10 +133,20 @@ class Stage:
         return read_json(self.directory / "stage.json")
 
     def begin(self) -> None:
-        """Write down the settings before anything is done."""
+        """Write down the settings, and an id that no other stage has, before anything is done."""
         if self.is_main:
             self.directory.mkdir(parents=True, exist_ok=True)
+            if not self._id_file.exists():
+                write_atomically(self._id_file, uuid.uuid4().hex[:12])
             write_json(self.directory / "settings.json", self.settings)
+
+    @property
+    def _id_file(self) -> Path:
+        return self.directory / "id"
+
+    def read_id(self) -> str:
+        """Return the id that the stage keeps when it resumes."""
+        return self._id_file.read_text()
 
     def finish(self, record: Record) -> None:
         """Write the record, last and atomically; every process waits for it."""

@@ -7,11 +7,64 @@ from lightning_modules.settings import DistillationSettings, OptimizerSettings, 
 
 
 @dataclass(frozen=True)
+class AugmentationSettings:
+    """The views of training images; null takes the policy's own value, 0 turns an operation off.
+
+    Args:
+        policy: ``none``, ``weak`` (flip and shift) or ``strong`` (also RandAugment and erasing).
+        horizontal_flip: mirror half of the images.
+        crop_padding: pad by so many pixels and crop back at a random place.
+        resized_crop_scale: crop between this share of the area and all of it, and resize.
+        rotation_degrees: rotate by up to so many degrees either way.
+        translation: shift by up to this fraction of the size.
+        brightness: multiply by up to 1 plus or minus this.
+        contrast: likewise.
+        saturation: likewise.
+        num_ops: RandAugment's number of operations.
+        magnitude: RandAugment's magnitude, 0 to 30.
+        erasing_probability: share of the images that lose a rectangle.
+        mixup_alpha: MixUp of pairs, shares from Beta(alpha, alpha).
+        cutmix_alpha: CutMix of pairs; with MixUp too, each batch takes one of the two.
+    """
+
+    policy: Literal["none", "weak", "strong"] = "none"
+    horizontal_flip: bool | None = None
+    crop_padding: int | None = None
+    resized_crop_scale: float | None = None
+    rotation_degrees: float | None = None
+    translation: float | None = None
+    brightness: float | None = None
+    contrast: float | None = None
+    saturation: float | None = None
+    num_ops: int | None = None
+    magnitude: int | None = None
+    erasing_probability: float | None = None
+    mixup_alpha: float = 0.0
+    cutmix_alpha: float = 0.0
+
+    def __post_init__(self) -> None:
+        for option in ("mixup_alpha", "cutmix_alpha"):
+            value = getattr(self, option)
+            require(value >= 0, f"data.augmentation.{option}", value, "0 (off) or more")
+
+
+@dataclass(frozen=True)
 class DataSettings:
     """The images, which of them are labelled, and the batches made of them.
 
     Args:
-        source: ``digits``, or another source that README lists.
+        source: digits, fashion_mnist, mnist, cifar10, cifar100, svhn, stl10 or image_folder.
+        root: folder of the source's files.
+        download: fetch published files that are missing.
+        manifest: of an image folder: a CSV or Parquet table ``path,label,split`` instead of folders.
+        unlabeled: of an image folder: a folder of unlabelled images, of any depth.
+        image_size: of an image folder: height and width to which images are cropped.
+        crop_scale: of an image folder: bounds of a random crop's share of the area.
+        max_pixels: of an image folder: files with more pixels are refused before they are decoded.
+        on_bad_image: of an image folder: raise at an unreadable file, or skip it.
+        max_bad_images: of an image folder: when more files are skipped, it is an error after all.
+        cache: of an image folder: directory for decoded images, which later epochs read.
+        augmentation: the views of training images.
         batch_size: samples of a training step, over all processes together.
         labels_per_class: keep the labels of so many samples of each class; null keeps all.
         num_validation: samples set aside to choose the best epoch; null takes the source's own, else a tenth.
@@ -23,6 +76,17 @@ class DataSettings:
     """
 
     source: str = "digits"
+    root: str | None = None
+    download: bool = False
+    manifest: str | None = None
+    unlabeled: str | None = None
+    image_size: int | None = None
+    crop_scale: tuple[float, float] | None = None
+    max_pixels: int | None = None
+    on_bad_image: Literal["raise", "skip"] | None = None
+    max_bad_images: int | None = None
+    cache: str | None = None
+    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     batch_size: int = 64
     labels_per_class: int | None = None
     num_validation: int | None = None

@@ -1,18 +1,17 @@
 """Fitting a module as a stage: resumable, tracked, tested on its best epoch."""
 
 import dataclasses
-import hashlib
 import logging
 import warnings
 from pathlib import Path
 from typing import Any, Literal
 
 from lightning import LightningDataModule, Trainer
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, RichProgressBar, Timer
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, Timer
 from lightning.pytorch.loggers import Logger
 
 from experiments.building import describe_device
-from experiments.callbacks import BestCheckpoint, LastCheckpoint, SeedEveryEpoch, StopOnSignals
+from experiments.callbacks import BestCheckpoint, LastCheckpoint, SeedEveryEpoch, StageProgressBar, StopOnSignals
 from experiments.metrics_log import MetricsLog
 from experiments.run import Record, Run, Stage
 from experiments.settings import TrainerSettings
@@ -40,14 +39,7 @@ class Fitting:
         resume_step = int(load_checkpoint(resume)["global_step"]) if resume else 0
         self.run.say(f"{stage.name}: {count_parameters(module.network):,} parameters{resumed(resume_step)}")
         timer = Timer()
-        callbacks: list[Callback] = [
-            timer,
-            StopOnSignals(),
-            SeedEveryEpoch(self.run.settings.seed),
-            LearningRateMonitor("step"),
-            BestCheckpoint(stage.best_checkpoint.parent, self.monitor),
-            LastCheckpoint(stage.last_checkpoint.parent),
-        ]
+        callbacks = [timer, *create_callbacks(stage.last_checkpoint.parent, self.run.settings.seed, self.monitor)]
         trainer = create_trainer(settings, callbacks, self._loggers(stage, resume_step), stage.directory)
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
@@ -75,7 +67,7 @@ class Fitting:
             run_directory=self.run.directory,
             run_name=self.run.name,
             stage=stage.name,
-            run_id=hashlib.sha256(str(stage.directory.resolve()).encode()).hexdigest()[:12],
+            run_id=stage.read_id(),
             config=stage.settings,
         )
         return loggers + ([wandb_logger] if wandb_logger else [])
@@ -86,13 +78,24 @@ def resumed(step: int) -> str:
     return f", resumed at step {step}" if step else ""
 
 
+def create_callbacks(checkpoints: Path, seed: int, monitor: str) -> list[Callback]:
+    """Return what every fit has: checkpoints of the best and the last epoch, seeds, signals, learning rates."""
+    return [
+        StopOnSignals(),
+        SeedEveryEpoch(seed),
+        LearningRateMonitor("step"),
+        BestCheckpoint(checkpoints, monitor),
+        LastCheckpoint(checkpoints),
+    ]
+
+
 def create_trainer(
     settings: TrainerSettings, callbacks: list[Callback], loggers: list[Logger] | Literal[False], directory: Path
 ) -> Trainer:
     """Return Lightning's Trainer with the user's settings and this project's way of writing checkpoints."""
     quiet_lightning()
     if settings.enable_progress_bar:
-        callbacks = [*callbacks, RichProgressBar(leave=False)]
+        callbacks = [*callbacks, StageProgressBar()]
     return Trainer(
         **dataclasses.asdict(settings),
         callbacks=callbacks,

@@ -28,9 +28,7 @@ class ClassificationMetrics(MetricCollection):
             "calibration_error": MulticlassCalibrationError(num_classes, **options),
         }
         if num_classes > TOP_K:
-            metrics[f"accuracy_top{TOP_K}"] = MulticlassAccuracy(
-                num_classes, top_k=TOP_K, average="micro", **options
-            )
+            metrics[f"accuracy_top{TOP_K}"] = MulticlassAccuracy(num_classes, top_k=TOP_K, average="micro", **options)
         super().__init__(metrics)
 
     def compute(self) -> dict[str, Tensor]:

@@ -37,9 +37,7 @@ def create_schedule(optimizer: Optimizer, settings: OptimizerSettings, num_steps
         ValueError: the warm-up is not shorter than the run.
     """
     warmup = settings.warmup_steps
-    require(
-        warmup < num_steps, "optimizer.warmup_steps", warmup, f"fewer than the {num_steps} steps of the whole run"
-    )
+    require(warmup < num_steps, "optimizer.warmup_steps", warmup, f"fewer than the {num_steps} steps of the whole run")
     main: LRScheduler
     if settings.schedule == "cosine":
         main = CosineAnnealingLR(optimizer, T_max=num_steps - warmup)

@@ -1,6 +1,6 @@
 """What every learner of this project shares: one network, its evaluation, its optimizer."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from lightning import LightningModule
@@ -79,9 +79,7 @@ class StudentModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and the schedule stepped every batch."""
-        return optimizers.configure(
-            self.network, self.optimizer_settings, int(self.trainer.estimated_stepping_batches)
-        )
+        return optimizers.configure(self.network, self.optimizer_settings, int(self.trainer.estimated_stepping_batches))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to build the network again."""
@@ -101,7 +99,7 @@ class StudentModule(LightningModule):
         """
         loss = loss.detach()
         self._stop_unless_finite(loss)
-        labels = targets.argmax(dim=1) if targets.is_floating_point() else targets
+        labels = hard_targets(targets) if targets.is_floating_point() else targets
         correct = (logits.detach().argmax(dim=1) == labels).sum()
         self._sums += torch.stack((loss, correct, (labels >= 0).sum(), torch.ones_like(loss)))
         if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
@@ -122,11 +120,22 @@ class StudentModule(LightningModule):
     def _evaluate(self, batch: Any, split: str) -> None:
         images, targets, *_ = batch
         logits = self(images)
-        self.metrics[split].update(logits, targets)
-        self.losses[split].update(cross_entropy(logits, targets), weight=(targets >= 0).sum())
+        metrics, mean_loss = self._metrics_of(split)
+        metrics.update(logits, targets)
+        mean_loss.update(cross_entropy(logits, targets), weight=(targets >= 0).sum())
 
     def _log_evaluation(self, split: str) -> None:
-        values = {"loss": self.losses[split].compute(), **self.metrics[split].compute()}
+        metrics, mean_loss = self._metrics_of(split)
+        values = {"loss": mean_loss.compute(), **metrics.compute()}
         self.log_dict({f"{split}/{name}": value.float() for name, value in values.items()}, sync_dist=True)
-        self.metrics[split].reset()
-        self.losses[split].reset()
+        metrics.reset()
+        mean_loss.reset()
+
+    def _metrics_of(self, split: str) -> tuple[MetricCollection, MeanMetric]:
+        return cast(MetricCollection, self.metrics[split]), cast(MeanMetric, self.losses[split])
+
+
+def hard_targets(targets: Tensor) -> Tensor:
+    """Return the most probable class of soft targets ``(N, K)``, -1 where they are all zero."""
+    largest, labels = targets.max(dim=1)
+    return labels.masked_fill(largest == 0, -1)

@@ -1,0 +1,1 @@
+"""Benchmarks: our code against its peers, interleaved in one process."""

@@ -4,8 +4,10 @@ import pytest
 import torch
 from lightning import LightningModule
 
+from datamodules.augmentation.mixing import CutMix, MixUp
 from datamodules.labeled import LabeledDataModule
 from datamodules.unlabeled import UnlabeledDataModule
+from datamodules.views import Mixing, View, create_policy
 from tests.conftest import make_source
 
 
@@ -128,3 +130,47 @@ def test_a_resumed_epoch_has_the_batches_it_would_have_had(source, make_trainer,
         rest, LabeledDataModule(source, batch_size=16), ckpt_path=tmp_path / "last.ckpt", weights_only=True
     )
     assert batches(first) + batches(rest) == batches(whole)
+
+
+def test_mixing_gives_soft_targets_and_leaves_evaluation_alone(source, make_trainer):
+    mixing = Mixing((MixUp(3, 1.0), CutMix(3, 1.0)), seed=0)
+    labeled = LabeledDataModule(source, labels_per_class=4, batch_size=8, num_validation=9, mixing=mixing)
+    data, recorder = UnlabeledDataModule(labeled, batch_size=10), Recorder()
+    make_trainer().fit(recorder, data)
+    for batch in recorder.training_batches:
+        shares = batch["labeled"].targets
+        assert shares.shape == (8, 3)
+        torch.testing.assert_close(shares.sum(dim=1), torch.ones(8))
+        assert (batch["unlabeled"].targets == 0).all()
+    assert any((batch["labeled"].targets.max(dim=1).values < 1).any() for batch in recorder.training_batches)
+    assert recorder.validation_batches[0].targets.dtype == torch.int64
+
+
+def test_both_kinds_of_mixing_are_taken_by_whole_pairs():
+    images, targets = torch.rand(64, 1, 8, 8), torch.arange(64) % 3
+    ids, epochs = torch.arange(64), torch.zeros(64, dtype=torch.long)
+    mixed, _ = Mixing((MixUp(3, 1.0), CutMix(3, 1.0)))(images, targets, ids, epochs)
+    either = [Mixing((kind,))(images, targets, ids, epochs)[0] for kind in (MixUp(3, 1.0), CutMix(3, 1.0))]
+    taken = torch.stack([(mixed == one).flatten(1).all(dim=1) for one in either])
+    assert taken.any(dim=0).all()
+    assert taken[:, ::2].equal(taken[:, 1::2])
+    assert taken[0].any()
+    assert taken[1].any()
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_views_are_the_same_whatever_the_workers_and_the_resume(source, make_trainer, tmp_path, num_workers):
+    def fit(max_epochs, workers, **options):
+        view = View(create_policy("strong", crop_padding=1), seed=5)
+        data = LabeledDataModule(source, batch_size=16, seed=5, view=view, num_workers=workers)
+        recorder, trainer = Recorder(), make_trainer(max_epochs=max_epochs, limit_val_batches=0)
+        trainer.fit(recorder, data, **options)
+        return trainer, [batch.images for batch in recorder.training_batches]
+
+    _, whole = fit(3, 0)
+    trainer, first = fit(1, num_workers)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    _, rest = fit(3, num_workers, ckpt_path=tmp_path / "last.ckpt", weights_only=True)
+    assert len(first + rest) == len(whole) == 9
+    assert all(torch.equal(a, b) for a, b in zip(first + rest, whole, strict=True))
+    assert not torch.equal(whole[0], whole[3])

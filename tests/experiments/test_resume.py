@@ -30,7 +30,7 @@ def command(tmp_path: Path, name: str, **changes) -> DistillCommand:
     return DistillCommand(output=str(tmp_path), name=name, wandb="off", **(settings | changes))
 
 
-class Killed(RuntimeError):
+class KilledError(RuntimeError):
     """Stands for a process that ended without warning."""
 
 
@@ -45,7 +45,7 @@ def die_after(monkeypatch: pytest.MonkeyPatch, num_epochs: int) -> None:
 
     def die(self, trainer, pl_module):
         if len(done) == num_epochs:
-            raise Killed("no warning")
+            raise KilledError("no warning")
 
     monkeypatch.setattr(callbacks.LastCheckpoint, "on_train_epoch_end", count)
     monkeypatch.setattr(callbacks.LastCheckpoint, "on_train_epoch_start", die)
@@ -61,25 +61,32 @@ def weights(directory: Path) -> dict[str, torch.Tensor]:
     return found
 
 
-@pytest.mark.parametrize("num_epochs", [1, 4, 6, 11, 12])
-def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, monkeypatch, num_epochs):
-    assert carry_out("distill", command(tmp_path, "whole"), debug=True) == 0
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory) -> Path:
+    output = tmp_path_factory.mktemp("uninterrupted")
+    assert carry_out("distill", command(output, "whole"), debug=True) == 0
+    return output / "whole"
+
+
+@pytest.mark.parametrize("num_epochs", [1, 6, 12])  # within the teacher, within a student, between stages
+def test_a_killed_run_ends_with_the_weights_of_an_uninterrupted_one(tmp_path, monkeypatch, uninterrupted, num_epochs):
     with monkeypatch.context() as patch:
         die_after(patch, num_epochs)
         assert carry_out("distill", command(tmp_path, "killed"), debug=False) == 1
     assert not (tmp_path / "killed" / "results.json").exists()
     assert carry_out("distill", command(tmp_path, "killed"), debug=True) == 0
 
-    expected, found = weights(tmp_path / "whole"), weights(tmp_path / "killed")
+    expected, found = weights(uninterrupted), weights(tmp_path / "killed")
     assert found.keys() == expected.keys()
     for name in expected:
         assert torch.equal(found[name], expected[name]), name
-    whole, killed = (json.loads((tmp_path / name / "results.json").read_text())["stages"] for name in ("whole", "killed"))
+    results = [json.loads((run / "results.json").read_text()) for run in (uninterrupted, tmp_path / "killed")]
+    whole, killed = (result["stages"] for result in results)
     for stage in whole:
         assert killed[stage]["metrics"] == whole[stage]["metrics"]
         assert killed[stage]["steps"] == whole[stage]["steps"] == 16
     for stage in STAGES:
-        logs = [(tmp_path / name / "stages" / stage / "metrics.csv").read_text() for name in ("whole", "killed")]
+        logs = [(run / "stages" / stage / "metrics.csv").read_text() for run in (uninterrupted, tmp_path / "killed")]
         assert logs[0] == logs[1]
 
 

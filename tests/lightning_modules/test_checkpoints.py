@@ -76,7 +76,7 @@ def test_a_checkpoint_of_another_project_is_refused(tmp_path):
         load_network(tmp_path / "other.pth")
     with zipfile.ZipFile(tmp_path / "images.zip", "w") as archive:
         archive.writestr("a.txt", "a")
-    with pytest.raises(ValueError, match=r"images\.zip: holds more than tensors and plain values, or is of another kind"):
+    with pytest.raises(ValueError, match=r"images\.zip: holds more than tensors .* or is of another kind"):
         load_network(tmp_path / "images.zip")
 
 

@@ -58,7 +58,7 @@ def test_the_step_is_the_papers_equation_on_the_same_pixels(source, make_trainer
     fresh = linear()
     for parameter, value in zip(fresh.parameters(), before, strict=True):
         parameter.data = value
-    targets = source.train.targets[: 0].new_full((24,), -1)
+    targets = source.train.targets[:0].new_full((24,), -1)
     images = student.seen[0]
     stored = {tuple(i.flatten().tolist()): t for i, t in zip(images_of(data), data.labeled.train.targets, strict=True)}
     targets[:8] = torch.tensor([int(stored[tuple(image.flatten().tolist())]) for image in images[:8]])

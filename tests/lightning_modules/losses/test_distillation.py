@@ -20,8 +20,10 @@ def timm_loss(student: Tensor, teacher: Tensor, targets: Tensor, alpha: float, t
     return (1 - alpha) * F.cross_entropy(student, targets) + alpha * distilled
 
 
-def torchdistill_loss(student: Tensor, teacher: Tensor, targets: Tensor | None, alpha: float, temperature: float) -> Tensor:
-    """torchdistill 1.1.5, losses/mid_level.py, KDLoss: its alpha weighs the cross-entropy, and without targets no T^2."""
+def torchdistill_loss(
+    student: Tensor, teacher: Tensor, targets: Tensor | None, alpha: float, temperature: float
+) -> Tensor:
+    """torchdistill 1.1.5, losses/mid_level.py, KDLoss: its alpha weighs the cross-entropy; without targets no T^2."""
     soft = nn.KLDivLoss(reduction="batchmean")(
         torch.log_softmax(student / temperature, dim=1), torch.softmax(teacher / temperature, dim=1)
     )

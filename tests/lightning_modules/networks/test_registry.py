@@ -19,7 +19,7 @@ def test_our_own_have_the_sizes_that_readme_names(name, parameters):
 
 
 def test_a_network_normalises_its_images_itself():
-    network = create_network("cnn_tiny", num_classes=4, num_channels=3, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7)).eval()
+    network = create_network("cnn_tiny", num_classes=4, mean=(0.1, 0.2, 0.3), std=(0.5, 0.6, 0.7)).eval()
     images = torch.rand(2, 3, 8, 8)
     mean, std = (torch.tensor(v).view(1, 3, 1, 1) for v in ((0.1, 0.2, 0.3), (0.5, 0.6, 0.7)))
     assert torch.equal(network(images), network.body((images - mean) / std))

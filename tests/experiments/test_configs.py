@@ -1,0 +1,37 @@
+"""Every experiment file is a lab note that runs."""
+
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from experiments.command_line import COMMANDS, build_parser, carry_out
+from experiments.settings import DataSettings
+
+CONFIGS = sorted((Path(__file__).parents[2] / "experiments" / "configs").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_it_says_what_it_shows_and_trains_a_step(path, tmp_path):
+    text = path.read_text()
+    for heading in ("# Shows:", "# Run:", "# Reached:"):
+        assert heading in text, f"{path.name} lacks {heading!r}"
+    make_target = re.search(r"# Run: +make (\w[\w-]*)", text)
+    assert make_target, f"{path.name} names no make target"
+    makefile = (Path(__file__).parents[2] / "Makefile").read_text()
+    command = re.search(rf"experiments ([\w-]+) --config experiments/configs/{path.name}", makefile)
+    assert command, f"no target of the Makefile runs {path.name}"
+
+    parser = build_parser(command[1])
+    namespace = parser.parse_args(["--config", str(path), "--output", str(tmp_path), "--wandb", "off"])
+    namespace.pop("debug")
+    namespace.pop("config")
+    settings = COMMANDS[command[1]][0](**vars(parser.instantiate(namespace)))
+    trainer = dataclasses.replace(settings.trainer, max_epochs=1, accelerator="cpu", enable_progress_bar=False)
+    data: DataSettings = dataclasses.replace(settings.data, steps_per_epoch=1)
+    changes = {"trainer": trainer, "data": data}
+    if hasattr(settings, "teacher"):
+        changes["teacher"] = dataclasses.replace(settings.teacher, max_epochs=1)
+    assert carry_out(command[1], dataclasses.replace(settings, **changes), debug=True) == 0
+    assert (tmp_path / settings.name / "results.json").exists()

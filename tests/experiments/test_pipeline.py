@@ -1,0 +1,149 @@
+"""The commands from end to end, in one process and in two."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from sklearn.datasets import load_digits
+
+from experiments.command_line import carry_out
+from experiments.settings import (
+    DataSettings,
+    DistillCommand,
+    EvaluateCommand,
+    NetworkSettings,
+    TeacherSettings,
+    TrainCommand,
+    TrainerSettings,
+)
+from lightning_modules.checkpoints import load_checkpoint, load_network
+from tests.conftest import run_command
+
+DATA = DataSettings(labels_per_class=5, num_validation=51, steps_per_epoch=5)
+TRAINER = TrainerSettings(max_epochs=2, accelerator="cpu", enable_progress_bar=False)
+
+
+def results(directory: Path) -> dict:
+    return json.loads((directory / "results.json").read_text())
+
+
+def distill(tmp_path: Path, name: str, **changes) -> dict:
+    settings = {
+        "data": DATA,
+        "trainer": TRAINER,
+        "teacher": TeacherSettings(network="cnn_small"),
+        "student": NetworkSettings(network="cnn_tiny"),
+    }
+    command = DistillCommand(output=str(tmp_path), name=name, wandb="off", **(settings | changes))
+    assert carry_out("distill", command, debug=True) == 0
+    return results(tmp_path / name)
+
+
+def test_distill_writes_what_the_design_promises(tmp_path, capsys):
+    found = distill(tmp_path, "run")
+    assert list(found["stages"]) == ["teacher", "student_alone", "student_distilled", "student_all_labels"]
+    for name, record in found["stages"].items():
+        assert record["parameters"] == (16_794 if name == "teacher" else 1_946)
+        assert record["steps"] == 10
+        assert record["seconds"] > 0
+        assert set(record["metrics"]) >= {"val/accuracy", "test/accuracy", "test/loss", "test/f1"}
+        assert all(0 <= record["metrics"][key] <= 1 for key in ("val/accuracy", "test/accuracy", "test/f1"))
+        checkpoint = tmp_path / "run" / record["checkpoint"]
+        state = load_checkpoint(checkpoint)["state_dict"]
+        assert not any("teacher" in key for key in state)
+        assert (checkpoint.parent.parent / "metrics.csv").exists()
+    assert (tmp_path / "run" / "config.yaml").exists()
+    table = capsys.readouterr().out
+    assert "student distilled" in table
+    assert "Distillation gained" in table
+
+
+def test_the_students_start_alike_and_the_teacher_saw_all_labels(tmp_path):
+    found = distill(tmp_path, "run", trainer=TrainerSettings(max_epochs=12, accelerator="cpu", enable_progress_bar=False))
+    accuracies = {name: record["metrics"]["test/accuracy"] for name, record in found["stages"].items()}
+    assert accuracies["teacher"] > 0.8
+    assert accuracies["teacher"] > accuracies["student_alone"]
+
+
+def test_a_teacher_from_a_checkpoint_is_not_trained(tmp_path):
+    first = distill(tmp_path, "first")
+    checkpoint = str(tmp_path / "first" / first["stages"]["teacher"]["checkpoint"])
+    second = distill(tmp_path, "second", teacher=TeacherSettings(checkpoint=checkpoint))
+    teacher = second["stages"]["teacher"]
+    assert teacher["seconds"] is None
+    assert teacher["metrics"] == first["stages"]["teacher"]["metrics"]
+    assert second["stages"]["student_distilled"]["metrics"] == first["stages"]["student_distilled"]["metrics"]
+
+
+def test_a_teacher_for_other_classes_is_refused_before_training(tmp_path, capsys):
+    from lightning_modules.checkpoints import AtomicCheckpointIO
+    from lightning_modules.classification import ClassificationModule
+    from lightning_modules.networks import create_network
+
+    module = ClassificationModule(create_network("cnn_tiny", num_classes=7, num_channels=1), 7)
+    checkpoint = {"state_dict": module.state_dict()}
+    module.on_save_checkpoint(checkpoint)
+    AtomicCheckpointIO().save_checkpoint(checkpoint, tmp_path / "seven.ckpt")
+    teacher = TeacherSettings(checkpoint=str(tmp_path / "seven.ckpt"))
+    command = DistillCommand(output=str(tmp_path), name="x", wandb="off", data=DATA, trainer=TRAINER, teacher=teacher)
+    assert carry_out("distill", command, debug=False) == 2
+    assert "seven.ckpt: its num_classes is 7, digits has 10" in capsys.readouterr().err
+
+
+def test_without_unlabelled_images_the_student_learns_from_labelled_ones(tmp_path):
+    found = distill(tmp_path, "run", data=DataSettings(num_validation=51, steps_per_epoch=5))
+    assert list(found["stages"]) == ["teacher", "student_alone", "student_distilled"]
+
+
+def test_train_and_evaluate_agree(tmp_path):
+    command = TrainCommand(output=str(tmp_path), name="t", wandb="off", data=DATA, trainer=TRAINER)
+    assert carry_out("train", command, debug=True) == 0
+    record = results(tmp_path / "t")["stages"]["train"]
+    checkpoint = tmp_path / "t" / record["checkpoint"]
+    evaluation = EvaluateCommand(
+        output=str(tmp_path), name="e", wandb="off", checkpoint=str(checkpoint), data=DATA, trainer=TRAINER
+    )
+    assert carry_out("evaluate", evaluation, debug=True) == 0
+    assert results(tmp_path / "e")["stages"]["evaluate"]["metrics"] == record["metrics"]
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_count_every_sample_once(tmp_path):
+    options = {
+        "--output": tmp_path,
+        "--name": "two",
+        "--wandb": "off",
+        "--data.num_validation": 51,
+        "--data.labels_per_class": 5,
+        "--data.steps_per_epoch": 5,
+        "--data.eval_batch_size": 32,
+        "--teacher.network": "cnn_small",
+        "--student.network": "cnn_tiny",
+        "--trainer.max_epochs": 2,
+        "--trainer.devices": 2,
+        "--trainer.accelerator": "cpu",
+    }
+    result = run_command("distill", *(x for pair in options.items() for x in pair))
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.count("Distillation gained") == 1
+    found = results(tmp_path / "two")["stages"]
+    assert {record["processes"] for record in found.values()} == {2}
+
+    digits = load_digits()
+    images = torch.from_numpy(digits.images).mul(255 / 16).round().div(255).float().unsqueeze(1)
+    occurrence = {label: 0 for label in range(10)}
+    is_test = []
+    for label in digits.target.tolist():  # every fourth of each class
+        occurrence[label] += 1
+        is_test.append(occurrence[label] % 4 == 0)
+    is_test = torch.tensor(is_test)
+    targets = torch.from_numpy(digits.target)[is_test]
+    for record in found.values():
+        network = load_network(tmp_path / "two" / record["checkpoint"]).eval()
+        with torch.no_grad():
+            correct = (network(images[is_test]).argmax(1) == targets).sum()
+        assert record["metrics"]["test/accuracy"] == pytest.approx(int(correct) / 445, abs=1e-6)
+        assert round(record["metrics"]["val/accuracy"] * 51) == pytest.approx(
+            record["metrics"]["val/accuracy"] * 51, abs=1e-4
+        )

@@ -1,0 +1,103 @@
+"""W&B: which mode, and what the client wrote."""
+
+import json
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments import tracking
+from experiments.tracking import resolve_mode
+from tests.conftest import run_command
+
+
+@pytest.fixture(autouse=True)
+def _no_key(monkeypatch, tmp_path):
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+
+
+def test_off_is_off():
+    assert resolve_mode("off") == ("off", "W&B: off")
+
+
+def test_auto_without_a_key_is_offline():
+    assert resolve_mode("auto") == ("offline", "W&B: offline, there is no API key (wandb login)")
+
+
+def test_auto_with_a_key_and_no_network_is_offline_within_seconds(monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
+    start = time.perf_counter()
+    mode, line = resolve_mode("auto")
+    assert mode == "offline"
+    assert line.startswith("W&B: offline, 127.0.0.1 cannot be reached")
+    assert time.perf_counter() - start < 2 * tracking.CONNECT_SECONDS
+
+
+def test_auto_with_a_key_and_a_network_is_online(monkeypatch, tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        monkeypatch.setenv("WANDB_BASE_URL", url)
+        (tmp_path / "netrc").write_text("machine 127.0.0.1 login user password " + "0" * 40)
+        assert resolve_mode("auto") == ("online", f"W&B: online at {url}")
+
+
+def test_online_without_a_key_is_refused():
+    with pytest.raises(ValueError, match=r"wandb: got 'online', but there is no API key.*--wandb offline"):
+        resolve_mode("online")
+
+
+def test_a_missing_package_is_said(monkeypatch):
+    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    assert resolve_mode("auto")[0] == "off"
+    with pytest.raises(ValueError, match="pip install wandb"):
+        resolve_mode("offline")
+
+
+def inspect(run_directory: Path) -> list[dict]:
+    """Return the records that the client wrote, as it reads them itself."""
+    result = subprocess.run(
+        [sys.executable, "-m", "wandb", "leet", "inspect", "--json", str(run_directory)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    return [json.loads(line) for line in result.stdout.splitlines()]
+
+
+@pytest.mark.slow
+def test_a_pipeline_is_one_group_of_one_run_a_stage(tmp_path):
+    pytest.importorskip("wandb")
+    options = {
+        "--output": tmp_path,
+        "--name": "run",
+        "--data.num_validation": 50,
+        "--data.labels_per_class": 5,
+        "--data.steps_per_epoch": 3,
+        "--teacher.network": "cnn_tiny",
+        "--student.network": "cnn_tiny",
+        "--trainer.max_epochs": 1,
+        "--trainer.accelerator": "cpu",
+        "--student_all_labels": "false",
+    }
+    environment = {"NETRC": str(tmp_path / "netrc")}
+    result = run_command("distill", *(x for pair in options.items() for x in pair), **environment)
+    assert result.returncode == 0, result.stderr
+    assert "W&B: offline, there is no API key" in result.stdout
+    runs = sorted((tmp_path / "run" / "wandb").glob("offline-run-*"))
+    assert len(runs) == 3
+    records = [inspect(run) for run in runs]
+    found = [next(record["run"] for record in of_run if record["type"] == "run") for of_run in records]
+    stages = ["teacher", "student_alone", "student_distilled"]
+    assert [run["display_name"] for run in found] == [f"run/{stage}" for stage in stages]
+    assert [run["job_type"] for run in found] == stages
+    assert {run["run_group"] for run in found} == {"run"}
+    assert len({run["run_id"] for run in found}) == 3
+    for of_run in records:
+        assert of_run[-1]["type"] == "exit"
+        assert any("test/accuracy" in json.dumps(record) for record in of_run if record["type"] == "history")
