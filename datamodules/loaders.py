@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 import torch.distributed
+from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, DistributedSampler
 
 from datamodules.augmentation.keys import fold_in, sample_keys
@@ -41,14 +42,18 @@ class SampleDataset(Dataset[PixelBatch]):
         return len(self.samples)
 
     def __getitem__(self, request: Request) -> PixelBatch:
-        indices = torch.from_numpy(request.indices)
+        epochs = None if request.epochs is None else torch.from_numpy(request.epochs)
+        return self.read(torch.from_numpy(request.indices), epochs)
+
+    def read(self, indices: Tensor, epochs: Tensor | None) -> PixelBatch:
+        """Return the samples at ``indices (n,)``, seen ``epochs (n,)`` times before; ``None`` in evaluation.
+
+        Samples whose files cannot be read and are skipped drop out; nothing takes their place.
+        """
         ids = self.samples.ids[indices]
-        epochs = keys = None
-        if request.epochs is not None:
-            epochs = torch.from_numpy(request.epochs)
-            keys = fold_in(sample_keys(self.seed, epochs, ids), READING)
+        keys = None if epochs is None else fold_in(sample_keys(self.seed, epochs, ids), READING)
         pixels, kept = self.samples.read(indices, keys)
-        if len(kept) < len(indices):  # unreadable files are skipped, never replaced
+        if len(kept) < len(indices):
             indices, ids, epochs = indices[kept], ids[kept], None if epochs is None else epochs[kept]
         return PixelBatch(pixels, self.samples.targets[indices], ids, epochs)
 

@@ -13,11 +13,12 @@ from typing import Any, NoReturn
 from jsonargparse import ArgumentParser
 
 from experiments.interruption import Interrupted, raise_on_signals
-from experiments.settings import DistillCommand, EvaluateCommand, TrainCommand
+from experiments.settings import DistillCommand, EvaluateCommand, InspectDataCommand, TrainCommand
 
 COMMANDS: dict[str, tuple[type, str]] = {
     "train": (TrainCommand, "experiments.train"),
     "distill": (DistillCommand, "experiments.distill"),
+    "inspect-data": (InspectDataCommand, "experiments.inspect_data"),
     "evaluate": (EvaluateCommand, "experiments.evaluate"),
 }
 """Each command's settings, and the module whose ``run`` carries it out."""

@@ -274,13 +274,26 @@ class DistillCommand(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class InspectDataCommand(Command):
+    """Draw original, weak and strong views of a source as a contact sheet.
+
+    Args:
+        num_samples: rows of the sheet.
+    """
+
+    num_samples: int = 8
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.num_samples >= 1, "num_samples", self.num_samples, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateCommand(Command):
-    """Evaluate a checkpoint.
+    """Evaluate a checkpoint on validation and test.
 
     Args:
         checkpoint: one of our checkpoints.
-        split: which split to evaluate on.
     """
 
     checkpoint: str
-    split: Literal["validation", "test"] = "test"

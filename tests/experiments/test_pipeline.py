@@ -60,7 +60,9 @@ def test_distill_writes_what_the_design_promises(tmp_path, capsys):
 
 
 def test_the_students_start_alike_and_the_teacher_saw_all_labels(tmp_path):
-    found = distill(tmp_path, "run", trainer=TrainerSettings(max_epochs=12, accelerator="cpu", enable_progress_bar=False))
+    found = distill(
+        tmp_path, "run", trainer=TrainerSettings(max_epochs=12, accelerator="cpu", enable_progress_bar=False)
+    )
     accuracies = {name: record["metrics"]["test/accuracy"] for name, record in found["stages"].items()}
     assert accuracies["teacher"] > 0.8
     assert accuracies["teacher"] > accuracies["student_alone"]
@@ -132,7 +134,7 @@ def test_two_processes_train_and_count_every_sample_once(tmp_path):
 
     digits = load_digits()
     images = torch.from_numpy(digits.images).mul(255 / 16).round().div(255).float().unsqueeze(1)
-    occurrence = {label: 0 for label in range(10)}
+    occurrence = dict.fromkeys(range(10), 0)
     is_test = []
     for label in digits.target.tolist():  # every fourth of each class
         occurrence[label] += 1

@@ -1,0 +1,74 @@
+"""A contact sheet: what learners see of a source."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from datamodules.loaders import SampleDataset
+from datamodules.sources.source import Samples, Source
+from experiments.building import build_labeled, build_source, build_view
+from experiments.run import Run
+from experiments.settings import InspectDataCommand
+
+EPOCHS = 3
+"""How many views of each policy are drawn, one an epoch."""
+
+
+def run(command: InspectDataCommand) -> Path:
+    """Draw originals and views of some training samples, say where the picture lies, return its path."""
+    pipeline = Run("inspect-data", command)
+    source = build_source(command.data)
+    data = build_labeled(source, command)
+    chosen = data.train.select(spread(data.train.targets, command.num_samples))
+    columns = {"original": read(chosen, command.seed, None)}
+    for policy in ("weak", "strong"):
+        view = build_view(dataclasses.replace(command.data.augmentation, policy=policy), command.seed)
+        for epoch in range(EPOCHS):
+            columns[f"{policy}, epoch {epoch}"] = read(chosen, command.seed, epoch, view)
+    path = pipeline.directory / "contact_sheet.png"
+    draw(source, chosen, columns).savefig(path, dpi=110)
+    pools = {"labelled": data.train, "validation": data.validation, "test": data.test, "unlabelled": data.pool}
+    counts = ", ".join(f"{len(samples):,} {name}" for name, samples in pools.items() if samples is not None)
+    pipeline.say(f"{source.name}: {counts}; {source.num_classes} classes ({source.citation})\n{path}")
+    return path
+
+
+def spread(targets: Tensor, num_samples: int) -> Tensor:
+    """Return indices of ``num_samples`` samples, of as many classes as there are, in turn."""
+    order = targets.argsort(stable=True)
+    by_class = order.split(targets[order].unique_consecutive(return_counts=True)[1].tolist())
+    turns = [indices[turn] for turn in range(num_samples) for indices in by_class if turn < len(indices)]
+    return torch.stack(turns[:num_samples])
+
+
+def read(
+    samples: Samples, seed: int, epoch: int | None, view: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+) -> Tensor:
+    """Return ``(N, C, H, W)`` images in ``[0, 1]`` as training reads them in an epoch, or as evaluation does."""
+    epochs = None if epoch is None else torch.full((len(samples),), epoch)
+    batch = SampleDataset(samples, seed).read(torch.arange(len(samples)), epochs)
+    if view is None or batch.epochs is None:
+        return batch.pixels.float() / 255
+    return view(batch.pixels, batch.ids, batch.epochs)
+
+
+def draw(source: Source, samples: Samples, columns: dict[str, Tensor]) -> Figure:
+    """Return a figure with a row a sample and a column a view."""
+    figure = Figure(figsize=(1.25 * len(columns) + 1.2, 1.3 * len(samples) + 0.5), layout="constrained")
+    axes = figure.subplots(len(samples), len(columns), squeeze=False)
+    for column, (title, images) in enumerate(columns.items()):
+        axes[0, column].set_title(title, fontsize=9)
+        for row, image in enumerate(images):
+            axis = axes[row, column]
+            axis.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
+            axis.set_xticks([])
+            axis.set_yticks([])
+    for row, target in enumerate(samples.targets.tolist()):
+        name = source.class_names[target]
+        axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    figure.suptitle(f"{source.name}: what a learner sees (labels at the left)", fontsize=10)
+    return figure
