@@ -14,7 +14,8 @@ from datamodules.sources import create_source
 from datamodules.sources.source import Source
 from datamodules.unlabeled import UnlabeledDataModule
 from datamodules.views import Mixing, View, create_policy
-from experiments.settings import AugmentationSettings, Command, DataSettings, NetworkSettings
+from experiments.commands import Command
+from experiments.settings import AugmentationSettings, DataSettings, NetworkSettings
 from lightning_modules.checkpoints import load_network
 from lightning_modules.networks import create_network
 

@@ -12,8 +12,8 @@ from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
+from experiments.commands import DistillCommand, EvaluateCommand, InspectDataCommand, TrainCommand
 from experiments.interruption import Interrupted, raise_on_signals
-from experiments.settings import DistillCommand, EvaluateCommand, InspectDataCommand, TrainCommand
 
 COMMANDS: dict[str, tuple[type, str]] = {
     "train": (TrainCommand, "experiments.train"),
@@ -34,7 +34,8 @@ class CommandParser(ArgumentParser):
         text = " ".join(message.split())
         print(f"error: {text[:900]}", file=sys.stderr)
         for unknown in unknown_options(text):
-            nearest = difflib.get_close_matches(unknown, self.option_names(), n=1)
+            longer = [name for name in self.option_names() if name.startswith(unknown)]
+            nearest = longer or difflib.get_close_matches(unknown, self.option_names(), n=1)
             if nearest:
                 print(f"  did you mean {nearest[0]}?", file=sys.stderr)
         print(f"  all options: {self.prog} --help", file=sys.stderr)

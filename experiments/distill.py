@@ -7,8 +7,10 @@ from torch import nn
 
 from datamodules.sources.source import Source
 from experiments.building import build_labeled, build_network, build_source, build_unlabeled
-from experiments.run import Record, Run, Stage
-from experiments.settings import DistillCommand, TrainerSettings
+from experiments.commands import DistillCommand
+from experiments.run import Run
+from experiments.settings import TrainerSettings
+from experiments.stage import Record, Stage
 from experiments.tables import percent, print_table
 from experiments.training import Fitting
 from lightning_modules.checkpoints import load_network

@@ -3,8 +3,8 @@
 from typing import Any
 
 from experiments.building import build_labeled, build_source, require_fits
+from experiments.commands import EvaluateCommand
 from experiments.run import Run
-from experiments.settings import EvaluateCommand
 from experiments.tables import print_table
 from experiments.training import Fitting
 from lightning_modules.checkpoints import load_network

@@ -11,8 +11,8 @@ from torch import Tensor
 from datamodules.loaders import SampleDataset
 from datamodules.sources.source import Samples, Source
 from experiments.building import build_labeled, build_source, build_view
+from experiments.commands import InspectDataCommand
 from experiments.run import Run
-from experiments.settings import InspectDataCommand
 
 EPOCHS = 3
 """How many views of each policy are drawn, one an epoch."""
@@ -39,8 +39,7 @@ def run(command: InspectDataCommand) -> Path:
 
 def spread(targets: Tensor, num_samples: int) -> Tensor:
     """Return indices of ``num_samples`` samples, of as many classes as there are, in turn."""
-    order = targets.argsort(stable=True)
-    by_class = order.split(targets[order].unique_consecutive(return_counts=True)[1].tolist())
+    by_class = [(targets == label).nonzero().squeeze(1) for label in targets.unique()]  # type: ignore[no-untyped-call]
     turns = [indices[turn] for turn in range(num_samples) for indices in by_class if turn < len(indices)]
     return torch.stack(turns[:num_samples])
 

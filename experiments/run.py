@@ -1,36 +1,19 @@
 """A run: a directory with its configuration, its stages and, at the end, its results."""
 
 import dataclasses
+import json
 import os
-import uuid
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-import torch.distributed
 import yaml
 
-from experiments.files import read_json, write_atomically, write_json
-from experiments.settings import Command
+from experiments.commands import Command
+from experiments.files import write_atomically, write_json
+from experiments.stage import Record, Stage
 from experiments.tracking import resolve_mode
-
-ELSEWHERE = {
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.strategy",
-    "trainer.enable_progress_bar",
-    "trainer.profiler",
-    "data.num_workers",
-    "data.root",
-    "data.download",
-}
-"""Settings that say where and how a stage is computed, not what; they may change between interruption and resume."""
-
-Record = dict[str, Any]
-"""What ``results.json`` holds of one stage."""
 
 
 class Run:
@@ -50,17 +33,18 @@ class Run:
         self.name = settings.name or command
         self.directory = Path(settings.output) / self.name
         self.records: dict[str, Record] = {}
-        self.is_main = os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("NODE_RANK", "0") == "0"
+        self.is_main = is_main_process()
         self.tracking, tracking_line = resolve_mode(settings.wandb)
         if self.is_main:
-            self._open()
+            self._require_writable()
         self.say(tracking_line)
 
-    def _open(self) -> None:
+    def _require_writable(self) -> None:
+        trial = self.directory / ".writable"
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
-            config = yaml.safe_dump(dataclasses.asdict(self.settings), sort_keys=False)
-            write_atomically(self.directory / "config.yaml", config)
+            write_atomically(trial, "")
+            trial.unlink()
         except OSError as error:
             raise ValueError(
                 f"output: cannot write {self.directory} ({error.strerror or error}); "
@@ -80,6 +64,7 @@ class Run:
         """
         stage = Stage(name, self.directory, len(self.records), plain(settings), self.is_main)
         record = stage.finished()
+        self._write_config()
         if record is None:
             stage.begin()
             record = work(stage)
@@ -101,9 +86,15 @@ class Run:
             "stages": self.records,
             **more,
         }
+        self._write_config()
         if self.is_main:
             write_json(self.directory / "results.json", results)
         return results
+
+    def _write_config(self) -> None:
+        if self.is_main:
+            config = yaml.safe_dump(plain(vars(self.settings)), sort_keys=False)
+            write_atomically(self.directory / "config.yaml", config)
 
     def say(self, message: str) -> None:
         """Print a line, once whatever the number of processes."""
@@ -111,106 +102,18 @@ class Run:
             print(message, flush=True)
 
 
-class Stage:
-    """The directory of one stage: its settings first, its checkpoints and metrics, its record last."""
-
-    def __init__(self, name: str, run_directory: Path, number: int, settings: dict[str, Any], is_main: bool) -> None:
-        self.name = name
-        self.run_directory = run_directory
-        self.directory = run_directory / "stages" / f"{number}-{name}"
-        self.settings = settings
-        self.is_main = is_main
-
-    def finished(self) -> Record | None:
-        """Return the record of a finished stage.
-
-        Raises:
-            ValueError: the stage was begun with other settings.
-        """
-        begun = read_json(self.directory / "settings.json")
-        if begun is not None:
-            require_same_settings(begun, self.settings, self)
-        return read_json(self.directory / "stage.json")
-
-    def begin(self) -> None:
-        """Write down the settings, and an id that no other stage has, before anything is done."""
-        if self.is_main:
-            self.directory.mkdir(parents=True, exist_ok=True)
-            if not self._id_file.exists():
-                write_atomically(self._id_file, uuid.uuid4().hex[:12])
-            write_json(self.directory / "settings.json", self.settings)
-
-    @property
-    def _id_file(self) -> Path:
-        return self.directory / "id"
-
-    def read_id(self) -> str:
-        """Return the id that the stage keeps when it resumes."""
-        return self._id_file.read_text()
-
-    def finish(self, record: Record) -> None:
-        """Write the record, last and atomically; every process waits for it."""
-        if self.is_main:
-            write_json(self.directory / "stage.json", record)
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.barrier()
-
-    @property
-    def last_checkpoint(self) -> Path:
-        """The checkpoint from which an interrupted stage goes on."""
-        return self.directory / "checkpoints" / "last.ckpt"
-
-    @property
-    def best_checkpoint(self) -> Path:
-        """The checkpoint of the best epoch on validation."""
-        return self.directory / "checkpoints" / "best.ckpt"
-
-    def resume_checkpoint(self) -> Path | None:
-        """Return the checkpoint to resume from, ``None`` where nothing was done yet.
-
-        Raises:
-            ValueError: epochs were done, and their checkpoint is gone.
-        """
-        if self.last_checkpoint.exists():
-            return self.last_checkpoint
-        metrics = self.directory / "metrics.csv"
-        if metrics.exists():
-            raise ValueError(
-                f"checkpoint {self.last_checkpoint}: missing, though {metrics} shows that this stage was begun; "
-                f"put it back, or delete {self.directory} to begin the stage anew"
-            )
-        return None
-
-    def relative(self, path: Path) -> str:
-        """Return a path as ``results.json`` has it, relative to the run's directory."""
-        return str(path.relative_to(self.run_directory))
-
-
-def require_same_settings(begun: dict[str, Any], now: dict[str, Any], stage: Stage) -> None:
-    """Raise a ``ValueError`` naming the first setting that differs from those a stage was begun with."""
-    before, after = flatten(begun), flatten(now)
-    for option in sorted((before.keys() | after.keys()) - ELSEWHERE):
-        if before.get(option) != after.get(option):
-            raise ValueError(
-                f"{option}: got {after.get(option)!r}, but stage {stage.name!r} in {stage.run_directory} was begun "
-                f"with {before.get(option)!r}; give the run another --name, or delete {stage.directory}"
-            )
+def is_main_process() -> bool:
+    """Return whether this process writes and prints: the first of all that a launcher started, if one did."""
+    rank = next((os.environ[name] for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID") if name in os.environ), "0")
+    node = os.environ.get("NODE_RANK", "0") if "RANK" not in os.environ else "0"
+    return rank == "0" and node == "0"
 
 
 def plain(settings: dict[str, Any]) -> dict[str, Any]:
     """Return settings with dataclasses as dictionaries and tuples as lists, as JSON has them."""
-    return {
+    content = {
         name: dataclasses.asdict(value) if dataclasses.is_dataclass(value) and not isinstance(value, type) else value
         for name, value in settings.items()
     }
-
-
-def flatten(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return nested dictionaries as one, with dotted names as on the command line."""
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        if isinstance(value, dict) and value:
-            flat |= flatten(value, f"{prefix}{name}.")
-        else:
-            flat[prefix + name] = value
-    return flat
+    as_json: dict[str, Any] = json.loads(json.dumps(content))
+    return as_json

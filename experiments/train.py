@@ -3,8 +3,9 @@
 from typing import Any
 
 from experiments.building import build_labeled, build_network, build_source
-from experiments.run import Record, Run, Stage
-from experiments.settings import TrainCommand
+from experiments.commands import TrainCommand
+from experiments.run import Run
+from experiments.stage import Record, Stage
 from experiments.tables import print_table
 from experiments.training import Fitting
 from lightning_modules.classification import ClassificationModule

@@ -13,8 +13,9 @@ from lightning.pytorch.loggers import Logger
 from experiments.building import describe_device
 from experiments.callbacks import BestCheckpoint, LastCheckpoint, SeedEveryEpoch, StageProgressBar, StopOnSignals
 from experiments.metrics_log import MetricsLog
-from experiments.run import Record, Run, Stage
+from experiments.run import Run
 from experiments.settings import TrainerSettings
+from experiments.stage import Record, Stage
 from experiments.tracking import create_wandb_logger, finish_wandb
 from lightning_modules.checkpoints import AtomicCheckpointIO, load_checkpoint
 from lightning_modules.networks import count_parameters

@@ -8,15 +8,8 @@ import torch
 from sklearn.datasets import load_digits
 
 from experiments.command_line import carry_out
-from experiments.settings import (
-    DataSettings,
-    DistillCommand,
-    EvaluateCommand,
-    NetworkSettings,
-    TeacherSettings,
-    TrainCommand,
-    TrainerSettings,
-)
+from experiments.commands import DistillCommand, EvaluateCommand, TrainCommand
+from experiments.settings import DataSettings, NetworkSettings, TeacherSettings, TrainerSettings
 from lightning_modules.checkpoints import load_checkpoint, load_network
 from tests.conftest import run_command
 

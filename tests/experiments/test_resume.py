@@ -12,7 +12,8 @@ import torch
 
 from experiments import callbacks
 from experiments.command_line import carry_out
-from experiments.settings import DataSettings, DistillCommand, NetworkSettings, TeacherSettings, TrainerSettings
+from experiments.commands import DistillCommand
+from experiments.settings import DataSettings, NetworkSettings, TeacherSettings, TrainerSettings
 from lightning_modules.checkpoints import load_checkpoint
 from tests.conftest import ROOT, clean_environment
 

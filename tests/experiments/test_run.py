@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from experiments.run import Run
-from experiments.settings import DataSettings, TrainCommand, TrainerSettings
+from experiments.commands import TrainCommand
+from experiments.run import Run, is_main_process
+from experiments.settings import DataSettings, TrainerSettings
 
 
 def open_run(tmp_path, **settings) -> Run:
@@ -87,3 +88,42 @@ def test_a_damaged_record_is_named(tmp_path):
     (tmp_path / "run" / "stages" / "0-teacher" / "stage.json").write_text("{")
     with pytest.raises(ValueError, match=r"stage\.json: not valid JSON"):
         open_run(tmp_path).stage("teacher", lambda stage: RECORD)
+
+
+def test_a_refused_run_leaves_the_configuration_as_it_was(tmp_path):
+    open_run(tmp_path, seed=1).stage("teacher", lambda stage: RECORD, seed=1)
+    before = (tmp_path / "run" / "config.yaml").read_text()
+    assert "seed: 1\n" in before
+    with pytest.raises(ValueError, match=r"seed: got 2"):
+        open_run(tmp_path, seed=2).stage("teacher", lambda stage: RECORD, seed=2)
+    assert (tmp_path / "run" / "config.yaml").read_text() == before
+
+
+def test_a_written_configuration_repeats_the_run(tmp_path):
+    from experiments.command_line import build_parser
+
+    data = DataSettings(crop_scale=(0.2, 1.0))
+    for _ in range(2):
+        open_run(tmp_path, data=data).stage("teacher", lambda stage: RECORD, data=data)
+    parser = build_parser("train")
+    namespace = parser.parse_args(["--config", str(tmp_path / "run" / "config.yaml")])
+    assert parser.instantiate(namespace).data == DataSettings(crop_scale=(0.2, 1.0))
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_main"),
+    [
+        ({}, True),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "0"}, True),
+        ({"LOCAL_RANK": "1", "NODE_RANK": "0"}, False),
+        ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
+        ({"RANK": "4", "LOCAL_RANK": "0"}, False),
+        ({"SLURM_PROCID": "3"}, False),
+    ],
+)
+def test_one_process_of_all_writes(monkeypatch, environment, is_main):
+    for name in ("RANK", "LOCAL_RANK", "NODE_RANK", "SLURM_PROCID"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    assert is_main_process() == is_main
