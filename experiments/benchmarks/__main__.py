@@ -22,8 +22,8 @@ def main() -> None:
     names = parser.parse_args().names or BENCHMARKS
     for unknown in set(names) - set(BENCHMARKS):
         parser.error(f"unknown benchmark {unknown!r}, expected some of {', '.join(BENCHMARKS)}")
-    comparisons = [row for name in names for row in importlib.import_module(f"experiments.benchmarks.{name}").run()]
-    Console(width=120).print(create_table(comparisons))
+    for name in names:
+        Console(width=120).print(create_table(importlib.import_module(f"experiments.benchmarks.{name}").run()))
 
 
 def create_table(comparisons: list[Comparison]) -> Table:
