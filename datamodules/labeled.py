@@ -79,12 +79,16 @@ class LabeledDataModule(LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[PixelBatch]:
         """Return the stream of labelled training batches."""
+        return self.labeled_stream(self.steps_per_epoch, start_epoch(self))
+
+    def labeled_stream(self, num_batches: int, epoch: int) -> DataLoader[PixelBatch]:
+        """Return the labelled batches of one epoch; streams beside it may ask for as many as they have."""
         return stream_loader(
             self.train,
             batch_size=self.batch_size,
-            num_batches=self.steps_per_epoch,
+            num_batches=num_batches,
             seed=self.seed,
-            epoch=self.start_epoch(),
+            epoch=epoch,
             num_workers=self.num_workers,
         )
 
@@ -104,9 +108,10 @@ class LabeledDataModule(LightningDataModule):
         """Make the views, on the device where the pixels are."""
         return make_batch(batch, self.view, self.mixing)
 
-    def start_epoch(self) -> int:
-        """Return the epoch at which training starts or resumes."""
-        return self.trainer.current_epoch if self.trainer is not None else 0
+
+def start_epoch(data: LightningDataModule) -> int:
+    """Return the epoch at which the training of a datamodule's trainer starts or resumes."""
+    return data.trainer.current_epoch if data.trainer is not None else 0
 
 
 def split_validation(source: Source, num_validation: int | None, split_seed: int) -> tuple[Samples, Samples]:

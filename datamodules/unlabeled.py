@@ -5,7 +5,7 @@ from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import DataLoader
 
 from datamodules.batch import Batch, PixelBatch, make_batch
-from datamodules.labeled import LabeledDataModule, require_counts
+from datamodules.labeled import LabeledDataModule, require_counts, start_epoch
 from datamodules.loaders import stream_loader
 from datamodules.views import View
 
@@ -55,20 +55,17 @@ class UnlabeledDataModule(LightningDataModule):
 
     def train_dataloader(self) -> CombinedLoader:
         """Return both streams, with as many batches."""
-        epoch = self.trainer.current_epoch if self.trainer is not None else 0
-        streams = {"labeled": (self.labeled.train, self.labeled.batch_size), "unlabeled": (self.pool, self.batch_size)}
-        loaders = {
-            name: stream_loader(
-                samples,
-                batch_size=batch_size,
-                num_batches=self.steps_per_epoch,
-                seed=self.labeled.seed,
-                epoch=epoch,
-                num_workers=self.labeled.num_workers,
-            )
-            for name, (samples, batch_size) in streams.items()
-        }
-        return CombinedLoader(loaders, mode="min_size")
+        epoch = start_epoch(self)
+        unlabeled = stream_loader(
+            self.pool,
+            batch_size=self.batch_size,
+            num_batches=self.steps_per_epoch,
+            seed=self.labeled.seed,
+            epoch=epoch,
+            num_workers=self.labeled.num_workers,
+        )
+        labeled = self.labeled.labeled_stream(self.steps_per_epoch, epoch)
+        return CombinedLoader({"labeled": labeled, "unlabeled": unlabeled}, mode="min_size")
 
     def val_dataloader(self) -> DataLoader[PixelBatch]:
         """Return the validation samples, each once."""
