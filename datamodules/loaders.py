@@ -75,8 +75,8 @@ class StreamSampler(DistributedSampler[Request]):
         super().__init__(range(num_samples), num_processes, process, seed=seed)  # type: ignore[arg-type]
         if batch_size % num_processes:
             raise ValueError(
-                f"data.batch_size: a batch of {batch_size} samples cannot be split over {num_processes} processes; expected "
-                f"a multiple of {num_processes}, because batch sizes are those of all processes together"
+                f"data.batch_size: a batch of {batch_size} samples cannot be split over {num_processes} processes; "
+                f"expected a multiple of {num_processes}, because batch sizes are those of all processes together"
             )
         self.length = num_samples
         self.batch_size = batch_size

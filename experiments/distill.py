@@ -58,7 +58,7 @@ class Distillation:
         stage("student_distilled", self.learn_from_teacher, **distilled)
         if command.student_all_labels and self.labeled.pool is not None:
             stage("student_all_labels", self.learn_from_all_labels, **student)
-        return self.pipeline.finish()
+        return self.pipeline.finish(self.source.num_skipped)
 
     def teach(self, stage: Stage) -> Record:
         """Train the teacher on all labels, or evaluate it as it comes."""

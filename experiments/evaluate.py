@@ -20,7 +20,7 @@ def run(command: EvaluateCommand) -> dict[str, Any]:
     module = ClassificationModule(network, source.num_classes)
     record = Fitting(pipeline).evaluate(module, build_labeled(source, command), command.trainer)
     pipeline.records["evaluate"] = record | {"evaluated": command.checkpoint}
-    results = pipeline.finish()
+    results = pipeline.finish(source.num_skipped)
     if pipeline.is_main:
         print_table(results)
     return results

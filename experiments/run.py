@@ -74,8 +74,14 @@ class Run:
         self.records[name] = record
         return record
 
-    def finish(self, **more: Any) -> dict[str, Any]:
-        """Write ``results.json`` and return its content."""
+    def finish(self, num_skipped: int = 0) -> dict[str, Any]:
+        """Write ``results.json`` and return its content.
+
+        Args:
+            num_skipped: unreadable files that this process skipped; said if there are any.
+        """
+        if num_skipped:
+            self.say(f"{num_skipped} unreadable images were skipped; the log above names them")
         device = next(iter(self.records.values())).get("device", "cpu") if self.records else "cpu"
         results = {
             "command": self.command,
@@ -83,8 +89,8 @@ class Run:
             "seed": self.settings.seed,
             "versions": {name: version(name) for name in ("torch", "torchvision", "lightning", "timm", "torchmetrics")},
             "device": device,
+            "skipped_images": num_skipped,
             "stages": self.records,
-            **more,
         }
         self._write_config()
         if self.is_main:

@@ -35,7 +35,7 @@ def run(command: TrainCommand) -> dict[str, Any]:
         trainer=command.trainer,
         label_smoothing=command.label_smoothing,
     )
-    results = pipeline.finish()
+    results = pipeline.finish(source.num_skipped)
     if pipeline.is_main:
         print_table(results)
     return results

@@ -158,7 +158,7 @@ def test_both_kinds_of_mixing_are_taken_by_whole_pairs():
     assert taken[1].any()
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("num_workers", [0, 4])
 def test_views_are_the_same_whatever_the_workers_and_the_resume(source, make_trainer, tmp_path, num_workers):
     def fit(max_epochs, workers, **options):
         view = View(create_policy("strong", crop_padding=1), seed=5)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from experiments.command_line import carry_out
@@ -142,3 +143,41 @@ def test_two_processes_train_and_count_every_sample_once(tmp_path):
         assert round(record["metrics"]["val/accuracy"] * 51) == pytest.approx(
             record["metrics"]["val/accuracy"] * 51, abs=1e-4
         )
+
+
+def write_photographs(root: Path) -> None:
+    """Write two classes that differ in colour, one of the training files truncated."""
+    for split, number in (("train", 12), ("test", 4)):
+        for name, color in (("warm", (220, 120, 40)), ("cold", (40, 120, 220))):
+            (root / split / name).mkdir(parents=True)
+            for index in range(number):
+                noise = torch.randint(-30, 30, (48, 64, 3), generator=torch.Generator().manual_seed(index))
+                pixels = (torch.tensor(color) + noise).clamp(0, 255).byte().numpy()
+                Image.fromarray(pixels).save(root / split / name / f"{index}.jpg")
+    damaged = root / "train" / "warm" / "3.jpg"
+    damaged.write_bytes(damaged.read_bytes()[:-300])
+
+
+@pytest.mark.parametrize("on_bad_image", ["skip", "raise"])
+def test_a_folder_of_photographs_with_a_damaged_file(tmp_path, capsys, on_bad_image):
+    write_photographs(tmp_path / "photographs")
+    data = DataSettings(
+        source="image_folder",
+        root=str(tmp_path / "photographs"),
+        image_size=32,
+        on_bad_image=on_bad_image,
+        num_validation=4,
+        batch_size=8,
+    )
+    command = TrainCommand(output=str(tmp_path), name="t", wandb="off", data=data, trainer=TRAINER)
+    status = carry_out("train", command, debug=False)
+    said = capsys.readouterr()
+    if on_bad_image == "raise":
+        assert status == 2
+        assert "3.jpg" in said.err
+    else:
+        assert status == 0, said.err
+        assert "1 unreadable images were skipped" in said.out
+        found = results(tmp_path / "t")
+        assert found["skipped_images"] == 1
+        assert found["stages"]["train"]["metrics"]["test/accuracy"] >= 0.5
