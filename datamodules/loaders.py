@@ -51,7 +51,9 @@ class SampleDataset(Dataset[PixelBatch]):
         Samples whose files cannot be read and are skipped drop out; nothing takes their place.
         """
         ids = self.samples.ids[indices]
-        keys = None if epochs is None else fold_in(sample_keys(self.seed, epochs, ids), READING)
+        keys = None
+        if epochs is not None and self.samples.reader.makes_choices:
+            keys = fold_in(sample_keys(self.seed, epochs, ids), READING)
         pixels, kept = self.samples.read(indices, keys)
         if len(kept) < len(indices):
             indices, ids, epochs = indices[kept], ids[kept], None if epochs is None else epochs[kept]
@@ -152,10 +154,16 @@ def create_loader(
         dataset,
         batch_size=None,
         sampler=sampler,
+        collate_fn=as_it_is,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),
     )
+
+
+def as_it_is(batch: PixelBatch) -> PixelBatch:
+    """Return the batch: it comes whole, there is nothing to collate."""
+    return batch
 
 
 def process_rank() -> tuple[int, int]:

@@ -139,6 +139,11 @@ class FolderReader:
         return torch.from_numpy(pixels[: len(kept)]), torch.tensor(kept, dtype=torch.int64)
 
     @property
+    def makes_choices(self) -> bool:
+        """Yes: random crops are taken while decoding."""
+        return True
+
+    @property
     def num_skipped(self) -> int:
         """Number of files found unreadable and skipped, over all worker processes."""
         return int(self.bad.sum())

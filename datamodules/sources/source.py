@@ -26,6 +26,11 @@ class ImageReader(Protocol):
         ...
 
     @property
+    def makes_choices(self) -> bool:
+        """Whether it crops at random while it reads, so that it needs keys in training."""
+        ...
+
+    @property
     def num_skipped(self) -> int:
         """Number of images found unreadable and skipped, over all worker processes of this process."""
         ...
@@ -44,6 +49,11 @@ class PixelArray:
     def __call__(self, rows: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return ``(n, C, H, W)`` uint8 pixels of the rows, and ``0..n-1``: every row is there."""
         return self.pixels.index_select(0, rows), torch.arange(len(rows))
+
+    @property
+    def makes_choices(self) -> bool:
+        """No: rows are read as they are."""
+        return False
 
     @property
     def num_skipped(self) -> int:

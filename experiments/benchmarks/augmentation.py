@@ -11,7 +11,10 @@ from torchvision import transforms
 
 from datamodules.augmentation.keys import sample_keys
 from datamodules.augmentation.randaugment import RandAugment
+from datamodules.batch import make_batch
+from datamodules.loaders import stream_loader
 from datamodules.sources.idx import read_idx
+from datamodules.sources.source import PixelArray, Samples
 from datamodules.views import View, create_policy
 from experiments.benchmarks.pairs import Comparison, compare
 
@@ -81,7 +84,7 @@ def weak_against_plain(pixels: Tensor) -> Comparison:
 
     def peer() -> None:
         for batch in rows:
-            normalize(pixels[batch].float() / 255)
+            pixels[batch].float().div_(255).sub_(MEAN).div_(STD)
 
     name = f"crop + flip + normalise, {NUM_BATCHES} batches of {BATCH_SIZE}: plain indexing + normalise"
     return compare(name, batches(pixels, "weak"), peer, pairs=101, warmup=10)
@@ -107,13 +110,14 @@ def randaugment_against_torchvision(pixels: Tensor) -> Comparison:
 
 
 def batches(pixels: Tensor, policy: str) -> Callable[[], object]:
-    """Return a function that makes ``NUM_BATCHES`` shuffled, normalised batches of views of ``pixels (R, 1, H, W)``."""
-    view, rows = View(create_policy(policy)), shuffled_rows(pixels)
-    epochs = torch.zeros(BATCH_SIZE, dtype=torch.int64)
+    """Return a function that makes ``NUM_BATCHES`` normalised batches of ``pixels (R, 1, H, W)`` as training does."""
+    view, rows = View(create_policy(policy)), torch.arange(len(pixels))
+    samples = Samples(PixelArray(pixels), rows, rows, torch.zeros_like(rows))
+    loader = iter(stream_loader(samples, batch_size=BATCH_SIZE, num_batches=100_000, seed=0))
 
     def make() -> None:
-        for batch in rows:
-            normalize(view(pixels.index_select(0, batch), batch, epochs))
+        for _ in range(NUM_BATCHES):
+            make_batch(next(loader), view).images.sub_(MEAN).div_(STD)
 
     return make
 
@@ -121,11 +125,6 @@ def batches(pixels: Tensor, policy: str) -> Callable[[], object]:
 def shuffled_rows(pixels: Tensor) -> Tensor:
     """Return ``(NUM_BATCHES, BATCH_SIZE)`` different rows in random order."""
     return torch.randperm(len(pixels))[: NUM_BATCHES * BATCH_SIZE].view(NUM_BATCHES, BATCH_SIZE)
-
-
-def normalize(images: Tensor) -> Tensor:
-    """Return ``images (N, 1, H, W)`` with the training set's mean 0 and standard deviation 1."""
-    return (images - MEAN) / STD
 
 
 def random_pixels(num_images: int) -> Tensor:
