@@ -61,16 +61,26 @@ class LabeledDataModule(LightningDataModule):
         self.source = source
         self.batch_size = batch_size
         self.seed = seed
+        self.split_seed = split_seed
         self.view = view or View(create_policy("none"), seed)
         self.mixing = mixing
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
 
         train, self.validation = split_validation(source, num_validation, split_seed)
-        self.train, self.pool = split_labeled(train, labels_per_class, split_seed)
+        self.train, self.pool = split_labeled(train, labels_per_class, split_seed, source.num_classes)
         self.pool = self.pool or source.unlabeled
         self.test = source.test
         self.steps_per_epoch = steps_per_epoch or max(1, len(self.train) // batch_size)
+
+    @property
+    def split(self) -> dict[str, object]:
+        """What decides which samples are trained on, validated on and tested on."""
+        return {
+            "source": self.source.fingerprint,
+            "num_validation": len(self.validation),
+            "split_seed": self.split_seed,
+        }
 
     @property
     def num_classes(self) -> int:
@@ -131,13 +141,14 @@ def split_validation(source: Source, num_validation: int | None, split_seed: int
     return select_mask(train, ~chosen), select_mask(train, chosen)
 
 
-def split_labeled(train: Samples, labels_per_class: int | None, split_seed: int) -> tuple[Samples, Samples | None]:
+def split_labeled(
+    train: Samples, labels_per_class: int | None, split_seed: int, num_classes: int
+) -> tuple[Samples, Samples | None]:
     """Return the labelled samples and the pool of all others."""
     if labels_per_class is None:
         return train, None
     chosen = torch.zeros(len(train), dtype=torch.bool)
-    # another seed than that of the validation split, lest both prefer the same samples
-    chosen[labeled_subset(train.targets, train.ids, labels_per_class, split_seed + 1)] = True
+    chosen[labeled_subset(train.targets, train.ids, labels_per_class, split_seed, num_classes)] = True
     if chosen.all():
         return train, None
     return select_mask(train, chosen), select_mask(train, ~chosen)

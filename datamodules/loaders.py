@@ -154,7 +154,7 @@ def create_loader(
         dataset,
         batch_size=None,
         sampler=sampler,
-        collate_fn=as_it_is,
+        collate_fn=as_it_is,  # type: ignore[arg-type]
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         pin_memory=torch.cuda.is_available(),

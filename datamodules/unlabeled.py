@@ -49,6 +49,11 @@ class UnlabeledDataModule(LightningDataModule):
         self.steps_per_epoch = steps_per_epoch or max(1, len(self.pool) // batch_size)
 
     @property
+    def split(self) -> dict[str, object]:
+        """What decides which samples are trained on, validated on and tested on."""
+        return self.labeled.split
+
+    @property
     def num_classes(self) -> int:
         """Number of classes ``K``."""
         return self.labeled.num_classes

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from lightning import LightningModule, Trainer
@@ -21,6 +21,16 @@ class BestCheckpoint(ModelCheckpoint):
 
     def __init__(self, directory: Path, monitor: str) -> None:
         super().__init__(directory, filename="best", monitor=monitor, mode="max", enable_version_counter=False)
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the best score where it was, also after the run's directory was moved or renamed."""
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        moved = {name: self._here(state_dict[name]) for name in paths if state_dict.get(name)}
+        best = {self._here(path): score for path, score in state_dict.get("best_k_models", {}).items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
+
+    def _here(self, path: str) -> str:
+        return os.path.join(str(self.dirpath), os.path.basename(path))
 
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         """Return whether ``current`` is at least as good as the best so far."""
@@ -93,8 +103,29 @@ class StopOnSignals(Callback):
         """Likewise."""
         raise_on_signals()
 
+    processes: ClassVar[list[Any]] = []
+    """What the first Trainer of this program started; the later ones run in the same processes."""
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Note the processes that the Trainer started."""
+        self.processes.extend(getattr(trainer.strategy.launcher, "procs", []))
+
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """End the processes that this one started; they wait for it in a collective call for ever."""
-        launcher: Any = trainer.strategy.launcher
-        for process in getattr(launcher, "procs", []):
+        for process in self.processes:
             process.kill()
+
+
+class SplitInCheckpoint(Callback):
+    """Notes in every checkpoint which samples it was trained and validated on.
+
+    Args:
+        split: the datamodule's ``split``.
+    """
+
+    def __init__(self, split: dict[str, object]) -> None:
+        self.split = split
+
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Add the split."""
+        checkpoint["split"] = self.split

@@ -80,8 +80,18 @@ def main(arguments: Sequence[str]) -> int:
     try:
         settings = COMMANDS[command][0](**vars(parser.instantiate(namespace)))
     except ValueError as error:
-        parser.error(str(error))
+        parser.error(qualified(str(error), vars(namespace.as_flat())))
     return carry_out(command, settings, debug)
+
+
+def qualified(message: str, options: dict[str, Any]) -> str:
+    """Return a message that begins ``option: got value`` with the option's whole name, where only one can be meant."""
+    match = re.match(r"([\w.]+): got ([^,]+),", message)
+    if match is None:
+        return message
+    option, given = match.groups()
+    meant = [name for name, value in options.items() if f".{name}".endswith(f".{option}") and repr(value) == given]
+    return message.replace(option, meant[0], 1) if len(meant) == 1 else message
 
 
 def carry_out(command: str, settings: Any, debug: bool) -> int:

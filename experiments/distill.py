@@ -3,19 +3,21 @@
 import dataclasses
 from typing import Any
 
+from timm.models import get_pretrained_cfg
 from torch import nn
 
 from datamodules.sources.source import Source
 from experiments.building import build_labeled, build_network, build_source, build_unlabeled
 from experiments.commands import DistillCommand
 from experiments.run import Run
-from experiments.settings import TrainerSettings
+from experiments.settings import TeacherSettings, TrainerSettings
 from experiments.stage import Record, Stage
 from experiments.tables import percent, print_table
 from experiments.training import Fitting
 from lightning_modules.checkpoints import load_network
 from lightning_modules.classification import ClassificationModule
 from lightning_modules.distillation import DistillationModule
+from lightning_modules.optimizers import create_optimizer, create_schedule
 
 
 def run(command: DistillCommand) -> dict[str, Any]:
@@ -44,12 +46,18 @@ class Distillation:
         self.fitting = Fitting(pipeline)
         self.labeled = build_labeled(source, command)
         self.data = self.labeled if self.labeled.pool is None else build_unlabeled(self.labeled, command.data)
-        self._student()  # a mistake in its settings shows before the teacher trains
+        self._require_trainable_student()
+        require_published_classes(command.teacher, source)
 
     def run(self) -> dict[str, Any]:
         """Do all stages, each unless it is done."""
         command, stage = self.command, self.pipeline.stage
-        data = {"seed": command.seed, "data": command.data, "trainer": command.trainer}
+        data = {
+            "seed": command.seed,
+            "data": command.data,
+            "images": self.source.fingerprint,
+            "trainer": command.trainer,
+        }
         student = data | {"student": command.student, "optimizer": command.optimizer}
         distilled = student | {"teacher": command.teacher, "distillation": command.distillation}
 
@@ -67,7 +75,7 @@ class Distillation:
         network = build_network(teacher, self.source, self.command.seed, option="teacher")
         module = ClassificationModule(network, self.source.num_classes, optimizer=teacher.optimizer)
         if teacher.checkpoint is not None or not teacher.train:
-            return self.fitting.evaluate(module, data, self.command.trainer)
+            return self.fitting.evaluate(module, data, self.command.trainer, teacher.checkpoint)
         return self.fitting.fit(stage, module, data, self._teacher_trainer())
 
     def learn_alone(self, stage: Stage) -> Record:
@@ -95,6 +103,13 @@ class Distillation:
         module = ClassificationModule(self._student(), self.source.num_classes, optimizer=self.command.optimizer)
         return self.fitting.fit(stage, module, data, self.command.trainer)
 
+    def _require_trainable_student(self) -> None:
+        """Let a mistake in the student's settings show before the teacher trains."""
+        optimizer = create_optimizer(self._student(), self.command.optimizer)
+        trainer = self.command.trainer
+        num_steps = trainer.max_epochs * -(-self.data.steps_per_epoch // trainer.accumulate_grad_batches)
+        create_schedule(optimizer, self.command.optimizer, num_steps)
+
     def _student(self) -> nn.Module:
         return build_network(self.command.student, self.source, self.command.seed, option="student")
 
@@ -107,6 +122,22 @@ class Distillation:
     def _teacher_trainer(self) -> TrainerSettings:
         max_epochs = self.command.teacher.max_epochs
         return dataclasses.replace(self.command.trainer, max_epochs=max_epochs or self.command.trainer.max_epochs)
+
+
+def require_published_classes(teacher: TeacherSettings, source: Source) -> None:
+    """Raise a ``ValueError`` where a teacher that is not trained would have a random classifier.
+
+    timm replaces the published classifier, without a word, where another number of classes is asked for.
+    """
+    if teacher.train or teacher.checkpoint is not None:
+        return
+    published = get_pretrained_cfg(teacher.network, allow_unregistered=True)
+    num_classes = getattr(published, "num_classes", None)
+    if num_classes != source.num_classes:
+        raise ValueError(
+            f"teacher.train: got False, but {teacher.network} was published for {num_classes} classes and {source.name} "
+            f"has {source.num_classes}: its classifier would be random; use --teacher.train true"
+        )
 
 
 def describe_gain(stages: dict[str, Record]) -> str:

@@ -1,5 +1,8 @@
 """Evaluation of a checkpoint."""
 
+import dataclasses
+import hashlib
+from pathlib import Path
 from typing import Any
 
 from experiments.building import build_labeled, build_source, require_fits
@@ -16,9 +19,12 @@ def run(command: EvaluateCommand) -> dict[str, Any]:
     network = load_network(command.checkpoint)
     source = build_source(command.data)
     require_fits(network, source, f"checkpoint {command.checkpoint}")
+    if command.name is None:  # each checkpoint that is evaluated has a directory of its own
+        digest = hashlib.sha256(str(Path(command.checkpoint).resolve()).encode()).hexdigest()
+        command = dataclasses.replace(command, name=f"evaluate-{digest[:8]}")
     pipeline = Run("evaluate", command)
     module = ClassificationModule(network, source.num_classes)
-    record = Fitting(pipeline).evaluate(module, build_labeled(source, command), command.trainer)
+    record = Fitting(pipeline).evaluate(module, build_labeled(source, command), command.trainer, command.checkpoint)
     pipeline.records["evaluate"] = record | {"evaluated": command.checkpoint}
     results = pipeline.finish(source.num_skipped)
     if pipeline.is_main:

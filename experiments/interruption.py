@@ -15,7 +15,7 @@ class Interrupted(BaseException):
 
 
 def raise_on_signals() -> None:
-    """Let SIGINT and SIGTERM raise ``Interrupted`` in the main thread; a second one is ignored while it unwinds."""
+    """Let SIGINT and SIGTERM raise ``Interrupted`` in the main thread; a second one ends the program at once."""
     for signum in SIGNALS:
         signal.signal(signum, raise_interrupted)
 
@@ -23,5 +23,5 @@ def raise_on_signals() -> None:
 def raise_interrupted(signum: int, frame: FrameType | None) -> None:
     """Raise ``Interrupted``."""
     for later in SIGNALS:
-        signal.signal(later, signal.SIG_IGN)
+        signal.signal(later, signal.SIG_DFL)
     raise Interrupted(signum)

@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from experiments.commands import Command
-from experiments.files import write_atomically, write_json
+from experiments.files import read_json, write_atomically, write_json
 from experiments.stage import Record, Stage
 from experiments.tracking import resolve_mode
 
@@ -34,10 +34,19 @@ class Run:
         self.directory = Path(settings.output) / self.name
         self.records: dict[str, Record] = {}
         self.is_main = is_main_process()
+        self._require_own()
         self.tracking, tracking_line = resolve_mode(settings.wandb)
         if self.is_main:
             self._require_writable()
         self.say(tracking_line)
+
+    def _require_own(self) -> None:
+        results = read_json(self.directory / "results.json") or {}
+        if results.get("command", self.command) != self.command:
+            raise ValueError(
+                f"name: {self.directory} holds the results of {results['command']!r}, which {self.command!r} would "
+                "overwrite; give the run another --name"
+            )
 
     def _require_writable(self) -> None:
         trial = self.directory / ".writable"

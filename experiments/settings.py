@@ -157,6 +157,9 @@ class TeacherSettings(NetworkSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         require(
+            self.max_epochs is None or self.max_epochs >= 1, "teacher.max_epochs", self.max_epochs, "1 or more, or null"
+        )
+        require(
             self.train or self.pretrained or self.checkpoint is not None,
             "teacher.train",
             self.train,
@@ -174,7 +177,7 @@ class TrainerSettings:
         devices: number of processes on a node, or ``auto``.
         num_nodes: number of nodes.
         strategy: ``auto``, ``ddp``, ``fsdp``, ...
-        precision: ``32-true``, ``bf16-mixed``, ``16-mixed``, ...
+        precision: float32, or mixed with bfloat16 or float16.
         accumulate_grad_batches: batches to an optimizer step.
         gradient_clip_val: largest norm of the gradient; null does not clip.
         sync_batchnorm: batch norm over the batches of all processes.
@@ -190,7 +193,7 @@ class TrainerSettings:
     devices: int | str = "auto"
     num_nodes: int = 1
     strategy: str = "auto"
-    precision: str = "32-true"
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = "32-true"
     accumulate_grad_batches: int = 1
     gradient_clip_val: float | None = None
     sync_batchnorm: bool = False
@@ -209,5 +212,11 @@ class TrainerSettings:
             "check_val_every_n_epoch",
         ):
             require(getattr(self, option) >= 1, f"trainer.{option}", getattr(self, option), "1 or more")
+        require(
+            self.check_val_every_n_epoch <= self.max_epochs,
+            "trainer.check_val_every_n_epoch",
+            self.check_val_every_n_epoch,
+            f"at most trainer.max_epochs ({self.max_epochs}): the best epoch is chosen on validation",
+        )
         clip = self.gradient_clip_val
         require(clip is None or clip > 0, "trainer.gradient_clip_val", clip, "a norm above 0, or null")

@@ -18,6 +18,7 @@ ELSEWHERE = {
     "data.num_workers",
     "data.root",
     "data.download",
+    "data.cache",
 }
 """Settings that say where and how a stage is computed, not what; they may change between interruption and resume."""
 
@@ -42,7 +43,7 @@ class Stage:
             ValueError: the stage was begun with other settings.
         """
         begun = read_json(self.directory / "settings.json")
-        if begun is not None:
+        if begun is not None and (self.last_checkpoint.exists() or (self.directory / "stage.json").exists()):
             require_same_settings(begun, self.settings, self)
         return read_json(self.directory / "stage.json")
 

@@ -2,8 +2,9 @@
 
 import os
 import socket
+import sys
 from importlib.util import find_spec
-from netrc import netrc
+from netrc import NetrcParseError, netrc
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlparse
@@ -55,7 +56,10 @@ def has_key(host: str) -> bool:
     if os.environ.get("WANDB_API_KEY"):
         return True
     path = Path(os.environ.get("NETRC", Path.home() / ".netrc"))
-    return path.is_file() and netrc(path).authenticators(host) is not None
+    try:
+        return path.is_file() and netrc(path).authenticators(host) is not None
+    except NetrcParseError:
+        return False
 
 
 def create_wandb_logger(
@@ -69,24 +73,24 @@ def create_wandb_logger(
         return None
     import wandb
 
-    settings = wandb.Settings(init_timeout=15, silent=True, console="off", disable_git=False)
-    return WandbLogger(
+    run = wandb.init(
         project=os.environ.get("WANDB_PROJECT", "teacher-student-lightning"),
         name=f"{run_name}/{stage}",
         group=run_name,
         job_type=stage,
         id=run_id,
         resume="allow" if mode == "online" else None,
-        offline=mode == "offline",
-        save_dir=str(run_directory),
+        mode=mode,
+        dir=str(run_directory),
         config=config,
-        settings=settings,
+        settings=wandb.Settings(init_timeout=15, silent=True, console="off"),
     )
+    return WandbLogger(experiment=run)
 
 
 def finish_wandb() -> None:
     """Close the current W&B run, so that the next stage does not join it."""
-    if find_spec("wandb") is None:
+    if "wandb" not in sys.modules:
         return
     import wandb
 

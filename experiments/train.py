@@ -30,6 +30,7 @@ def run(command: TrainCommand) -> dict[str, Any]:
         work,
         seed=command.seed,
         data=command.data,
+        images=source.fingerprint,
         model=command.model,
         optimizer=command.optimizer,
         trainer=command.trainer,

@@ -4,14 +4,23 @@ import dataclasses
 import logging
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
-from lightning import LightningDataModule, Trainer
+from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, Timer
 from lightning.pytorch.loggers import Logger
 
+from datamodules.labeled import LabeledDataModule
+from datamodules.unlabeled import UnlabeledDataModule
 from experiments.building import describe_device
-from experiments.callbacks import BestCheckpoint, LastCheckpoint, SeedEveryEpoch, StageProgressBar, StopOnSignals
+from experiments.callbacks import (
+    BestCheckpoint,
+    LastCheckpoint,
+    SeedEveryEpoch,
+    SplitInCheckpoint,
+    StageProgressBar,
+    StopOnSignals,
+)
 from experiments.metrics_log import MetricsLog
 from experiments.run import Run
 from experiments.settings import TrainerSettings
@@ -20,6 +29,8 @@ from experiments.tracking import create_wandb_logger, finish_wandb
 from lightning_modules.checkpoints import AtomicCheckpointIO, load_checkpoint
 from lightning_modules.networks import count_parameters
 from lightning_modules.student import StudentModule
+
+Data: TypeAlias = LabeledDataModule | UnlabeledDataModule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,13 +45,17 @@ class Fitting:
     run: Run
     monitor: str = "val/accuracy"
 
-    def fit(self, stage: Stage, module: StudentModule, data: LightningDataModule, settings: TrainerSettings) -> Record:
+    def fit(self, stage: Stage, module: StudentModule, data: Data, settings: TrainerSettings) -> Record:
         """Fit ``module``, evaluate its best epoch on validation and test, return the stage's record."""
         resume = stage.resume_checkpoint()
         resume_step = int(load_checkpoint(resume)["global_step"]) if resume else 0
         self.run.say(f"{stage.name}: {count_parameters(module.network):,} parameters{resumed(resume_step)}")
         timer = Timer()
-        callbacks = [timer, *create_callbacks(stage.last_checkpoint.parent, self.run.settings.seed, self.monitor)]
+        callbacks = [
+            timer,
+            SplitInCheckpoint(data.split),
+            *create_callbacks(stage.last_checkpoint.parent, self.run.settings.seed, self.monitor),
+        ]
         trainer = create_trainer(settings, callbacks, self._loggers(stage, resume_step), stage.directory)
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
@@ -55,14 +70,25 @@ class Fitting:
             "checkpoint": stage.relative(stage.best_checkpoint),
         }
 
-    def evaluate(self, module: StudentModule, data: LightningDataModule, settings: TrainerSettings) -> Record:
-        """Evaluate ``module`` as it is on validation and test, return a record without training."""
+    def evaluate(
+        self, module: StudentModule, data: Data, settings: TrainerSettings, checkpoint: str | Path | None = None
+    ) -> Record:
+        """Evaluate ``module`` as it is on validation and test, return a record without training.
+
+        Where its ``checkpoint`` was trained on another split, some of today's validation samples may have been
+        trained on: then on test alone.
+        """
         trainer = create_trainer(settings, [StopOnSignals()], False, self.run.directory)
         metrics = evaluate(trainer, module, data)
+        if checkpoint is not None and load_checkpoint(checkpoint).get("split") != data.split:
+            self.run.say(f"{checkpoint} was trained on another split of the data: no validation figures of it")
+            metrics = {name: value for name, value in metrics.items() if not name.startswith("val/")}
         return describe(module, trainer, metrics) | {"seconds": None, "steps": None, "checkpoint": None}
 
     def _loggers(self, stage: Stage, resume_step: int) -> list[Logger]:
         loggers: list[Logger] = [MetricsLog(stage.directory, resume_step)]
+        if not self.run.is_main:
+            return loggers
         wandb_logger = create_wandb_logger(
             self.run.tracking,
             run_directory=self.run.directory,
@@ -122,7 +148,7 @@ def quiet_lightning() -> None:
         warnings.filterwarnings("ignore", message=message)
 
 
-def evaluate(trainer: Trainer, module: StudentModule, data: LightningDataModule) -> dict[str, float]:
+def evaluate(trainer: Trainer, module: StudentModule, data: Data) -> dict[str, float]:
     """Return the module's metrics on validation and test."""
     values: dict[str, Any] = {}
     if trainer.progress_bar_callback is not None:

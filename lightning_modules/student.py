@@ -79,7 +79,10 @@ class StudentModule(LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """Return the optimizer and the schedule stepped every batch."""
-        return optimizers.configure(self.network, self.optimizer_settings, int(self.trainer.estimated_stepping_batches))
+        num_steps = self.trainer.estimated_stepping_batches
+        if num_steps == float("inf"):
+            raise ValueError("max_epochs: got -1, expected a number, or max_steps: the schedule needs the run's length")
+        return optimizers.configure(self.network, self.optimizer_settings, int(num_steps))
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to build the network again."""
@@ -102,7 +105,8 @@ class StudentModule(LightningModule):
         labels = hard_targets(targets) if targets.is_floating_point() else targets
         correct = (logits.detach().argmax(dim=1) == labels).sum()
         self._sums += torch.stack((loss, correct, (labels >= 0).sum(), torch.ones_like(loss)))
-        if (self.global_step + 1) % self.trainer.log_every_n_steps == 0:  # type: ignore[attr-defined]
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if every and (self.global_step + 1) % every == 0:
             self.log("train/loss_step", loss)
 
     def _stop_unless_finite(self, loss: Tensor | None = None) -> None:

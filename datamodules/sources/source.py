@@ -1,5 +1,6 @@
 """What a source of images is: named splits of samples that are read a batch at a time."""
 
+import hashlib
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -153,6 +154,15 @@ class Source:
     def num_channels(self) -> int:
         """Number of channels ``C`` of an image."""
         return len(self.mean)
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hexadecimal digits that change with the name, the classes, and any split's ids or targets."""
+        digest = hashlib.sha256(repr((self.name, self.class_names)).encode())
+        for split in (self.train, self.test, self.validation, self.unlabeled):
+            for values in (split.ids, split.targets) if split is not None else ():
+                digest.update(values.numpy().tobytes())
+        return digest.hexdigest()[:16]
 
     @property
     def num_skipped(self) -> int:

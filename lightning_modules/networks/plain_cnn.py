@@ -7,7 +7,7 @@ from torch import Tensor, nn
 WIDTHS = {
     "cnn_tiny": ((8,), (22,)),
     "cnn_small": ((16, 16), (32, 32)),
-    "cnn_medium": ((48, 48), (96, 96)),
+    "cnn_medium": ((32, 32), (64, 64)),
     "cnn_large": ((64, 64), (128, 128), (128, 128)),
 }
 

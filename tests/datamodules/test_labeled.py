@@ -6,6 +6,7 @@ from lightning import LightningModule
 
 from datamodules.augmentation.mixing import CutMix, MixUp
 from datamodules.labeled import LabeledDataModule
+from datamodules.sources import create_source
 from datamodules.unlabeled import UnlabeledDataModule
 from datamodules.views import Mixing, View, create_policy
 from tests.conftest import make_source
@@ -158,6 +159,7 @@ def test_both_kinds_of_mixing_are_taken_by_whole_pairs():
     assert taken[1].any()
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create 4 worker processes")  # two cores
 @pytest.mark.parametrize("num_workers", [0, 4])
 def test_views_are_the_same_whatever_the_workers_and_the_resume(source, make_trainer, tmp_path, num_workers):
     def fit(max_epochs, workers, **options):
@@ -174,3 +176,12 @@ def test_views_are_the_same_whatever_the_workers_and_the_resume(source, make_tra
     assert len(first + rest) == len(whole) == 9
     assert all(torch.equal(a, b) for a, b in zip(first + rest, whole, strict=True))
     assert not torch.equal(whole[0], whole[3])
+
+
+def test_the_labelled_subset_of_one_seed_is_not_the_validation_split_of_another():
+    digits = create_source("digits")
+    data = [LabeledDataModule(digits, labels_per_class=10, num_validation=100, split_seed=seed) for seed in range(4)]
+    for first in data:
+        for second in data:
+            if first is not second:
+                assert len(ids(first.train) & ids(second.validation)) < 25  # chance: about 8

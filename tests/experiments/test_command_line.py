@@ -23,7 +23,11 @@ def refused(capsys, *arguments: str) -> str:
         (["distill", "--distillation.temprature", "2"], ["--distillation.temprature", "--distillation.temperature"]),
         (["distill", "--data.batch", "3"], ["--data.batch", "did you mean --data.batch_size"]),  # no abbreviations
         (["distill", "--optimizer.lr", "-0.1"], ["optimizer.lr: got -0.1, expected a learning rate above 0"]),
-        (["distill", "--teacher.optimizer.lr", "-0.1"], ["optimizer.lr: got -0.1"]),
+        (["distill", "--teacher.optimizer.lr", "-0.1"], ["error: teacher.optimizer.lr: got -0.1"]),
+        (["distill", "--student.input_size", "0"], ["error: student.input_size: got 0"]),
+        (["distill", "--trainer.precision", "64-true"], ["trainer.precision", "bf16-mixed"]),
+        (["distill", "--teacher.max_epochs", "0"], ["teacher.max_epochs: got 0, expected 1 or more"]),
+        (["distill", "--trainer.check_val_every_n_epoch", "21"], ["check_val_every_n_epoch: got 21", "at most"]),
         (["distill", "--distillation.alpha", "1.5"], ["distillation.alpha: got 1.5, expected a weight in 0..1"]),
         (["distill", "--distillation.temperature", "0"], ["distillation.temperature: got 0.0, expected a temperature"]),
         (["distill", "--trainer.max_epochs", "many"], ["trainer.max_epochs", "int", "many"]),

@@ -12,6 +12,7 @@ from experiments.command_line import carry_out
 from experiments.commands import DistillCommand, EvaluateCommand, TrainCommand
 from experiments.settings import DataSettings, NetworkSettings, TeacherSettings, TrainerSettings
 from lightning_modules.checkpoints import load_checkpoint, load_network
+from lightning_modules.settings import OptimizerSettings
 from tests.conftest import run_command
 
 DATA = DataSettings(labels_per_class=5, num_validation=51, steps_per_epoch=5)
@@ -181,3 +182,64 @@ def test_a_folder_of_photographs_with_a_damaged_file(tmp_path, capsys, on_bad_im
         found = results(tmp_path / "t")
         assert found["skipped_images"] == 1
         assert found["stages"]["train"]["metrics"]["test/accuracy"] >= 0.5
+
+
+def test_another_split_is_not_validated_on(tmp_path, capsys):
+    command = TrainCommand(output=str(tmp_path), name="t", wandb="off", data=DATA, trainer=TRAINER, seed=1)
+    assert carry_out("train", command, debug=True) == 0
+    checkpoint = str(tmp_path / "t" / results(tmp_path / "t")["stages"]["train"]["checkpoint"])
+    evaluation = EvaluateCommand(output=str(tmp_path), wandb="off", checkpoint=checkpoint, data=DATA, trainer=TRAINER)
+    assert carry_out("evaluate", evaluation, debug=True) == 0
+    assert "was trained on another split of the data" in capsys.readouterr().out
+    (directory,) = tmp_path.glob("evaluate-*")
+    metrics = results(directory)["stages"]["evaluate"]["metrics"]
+    assert "test/accuracy" in metrics
+    assert not any(name.startswith("val/") for name in metrics)
+
+
+def test_results_of_another_command_are_not_overwritten(tmp_path, capsys):
+    command = TrainCommand(output=str(tmp_path), name="t", wandb="off", data=DATA, trainer=TRAINER)
+    assert carry_out("train", command, debug=True) == 0
+    checkpoint = str(tmp_path / "t" / results(tmp_path / "t")["stages"]["train"]["checkpoint"])
+    evaluation = EvaluateCommand(output=str(tmp_path), name="t", wandb="off", checkpoint=checkpoint, data=DATA)
+    assert carry_out("evaluate", evaluation, debug=False) == 2
+    assert "holds the results of 'train', which 'evaluate' would overwrite" in capsys.readouterr().err
+
+
+def test_other_images_under_the_same_name_are_refused(tmp_path, capsys):
+    for root in ("a", "b"):
+        write_photographs(tmp_path / root)
+    (tmp_path / "b" / "train" / "cold" / "0.jpg").unlink()
+    commands = [
+        TrainCommand(
+            output=str(tmp_path),
+            name="t",
+            wandb="off",
+            trainer=TRAINER,
+            data=DataSettings(
+                source="image_folder", root=str(tmp_path / root), image_size=32, num_validation=4, on_bad_image="skip"
+            ),
+        )
+        for root in ("a", "b")
+    ]
+    assert carry_out("train", commands[0], debug=True) == 0
+    assert carry_out("train", commands[1], debug=False) == 2
+    assert "images: got" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"optimizer": OptimizerSettings(name="adamx")}, "optimizer.name: got 'adamx'"),
+        ({"optimizer": OptimizerSettings(warmup_steps=1000)}, "optimizer.warmup_steps: got 1000, expected fewer than"),
+        (
+            {"teacher": TeacherSettings(network="resnet18", pretrained=True, train=False)},
+            "resnet18 was published for 1000 classes and digits has 10: its classifier would be random",
+        ),
+    ],
+)
+def test_mistakes_show_before_the_teacher_trains(tmp_path, capsys, changes, message):
+    command = DistillCommand(output=str(tmp_path), name="x", wandb="off", data=DATA, trainer=TRAINER, **changes)
+    assert carry_out("distill", command, debug=False) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "x" / "stages").exists()

@@ -183,3 +183,24 @@ def test_signals_stop_the_pipeline_and_the_same_command_goes_on(tmp_path, signum
         assert result.returncode == 0, result.stderr
         assert f"teacher: 1,946 parameters, resumed at step {checkpoint['global_step']}" in result.stdout
         assert "Distillation gained" in result.stdout
+
+
+def test_a_moved_run_keeps_its_best_epoch(tmp_path, monkeypatch):
+    with monkeypatch.context() as patch:
+        die_after(patch, 3)
+        carry_out("distill", command(tmp_path, "before"), debug=False)
+    before = load_checkpoint(tmp_path / "before" / "stages" / "0-teacher" / "checkpoints" / "last.ckpt")
+    (tmp_path / "before").rename(tmp_path / "after")
+    seen = []
+    original = callbacks.BestCheckpoint.on_train_start
+
+    def note(self, trainer, pl_module):
+        seen.append((self.best_model_score, self.best_model_path))
+        original(self, trainer, pl_module)
+
+    monkeypatch.setattr(callbacks.BestCheckpoint, "on_train_start", note)
+    assert carry_out("distill", command(tmp_path, "after"), debug=True) == 0
+    (state,) = [state for key, state in before["callbacks"].items() if "BestCheckpoint" in key]
+    score, path = seen[0]
+    assert score == state["best_model_score"]
+    assert path == str(tmp_path / "after" / "stages" / "0-teacher" / "checkpoints" / "best.ckpt")

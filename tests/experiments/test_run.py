@@ -48,6 +48,8 @@ def test_a_stage_that_failed_is_done_again(tmp_path):
 def test_changed_settings_are_refused(tmp_path, finished):
     def work(stage):
         if not finished:
+            stage.last_checkpoint.parent.mkdir()
+            stage.last_checkpoint.touch()
             raise RuntimeError("interrupted")
         return RECORD
 
