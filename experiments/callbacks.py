@@ -12,7 +12,21 @@ from torch import Tensor
 from experiments.interruption import raise_on_signals
 
 
-class BestCheckpoint(ModelCheckpoint):
+class MovableCheckpoint(ModelCheckpoint):
+    """Keeps what it knows when the run's directory is moved or renamed; Lightning's forgets the best score."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take up the scores, and the paths as they are now."""
+        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
+        moved = {name: self._here(state_dict[name]) for name in paths if state_dict.get(name)}
+        best = {self._here(path): score for path, score in state_dict.get("best_k_models", {}).items()}
+        super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
+
+    def _here(self, path: str) -> str:
+        return os.path.join(str(self.dirpath), os.path.basename(path))
+
+
+class BestCheckpoint(MovableCheckpoint):
     """Keeps the epoch that is best on validation as ``best.ckpt``; of equals the latest.
 
     Accuracy on a small validation split has few values, so that equals are common, and the first of them is
@@ -22,23 +36,13 @@ class BestCheckpoint(ModelCheckpoint):
     def __init__(self, directory: Path, monitor: str) -> None:
         super().__init__(directory, filename="best", monitor=monitor, mode="max", enable_version_counter=False)
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take up the best score where it was, also after the run's directory was moved or renamed."""
-        paths = ("best_model_path", "kth_best_model_path", "last_model_path")
-        moved = {name: self._here(state_dict[name]) for name in paths if state_dict.get(name)}
-        best = {self._here(path): score for path, score in state_dict.get("best_k_models", {}).items()}
-        super().load_state_dict({**state_dict, **moved, "best_k_models": best, "dirpath": self.dirpath})
-
-    def _here(self, path: str) -> str:
-        return os.path.join(str(self.dirpath), os.path.basename(path))
-
     def check_monitor_top_k(self, trainer: Trainer, current: Tensor | None = None) -> bool:
         """Return whether ``current`` is at least as good as the best so far."""
         best = self.best_model_score
         return current is not None and (best is None or bool(current >= best.to(current.device)))
 
 
-class LastCheckpoint(ModelCheckpoint):
+class LastCheckpoint(MovableCheckpoint):
     """Keeps ``last.ckpt``, from which an interrupted stage resumes: at the start and after every epoch.
 
     That it is written before the first step shows at once whether it can be.

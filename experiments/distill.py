@@ -135,8 +135,8 @@ def require_published_classes(teacher: TeacherSettings, source: Source) -> None:
     num_classes = getattr(published, "num_classes", None)
     if num_classes != source.num_classes:
         raise ValueError(
-            f"teacher.train: got False, but {teacher.network} was published for {num_classes} classes and {source.name} "
-            f"has {source.num_classes}: its classifier would be random; use --teacher.train true"
+            f"teacher.train: got False, but {teacher.network} was published for {num_classes} classes and "
+            f"{source.name} has {source.num_classes}: its classifier would be random; use --teacher.train true"
         )
 
 

@@ -94,8 +94,7 @@ def test_a_pipeline_is_one_group_of_one_run_a_stage(tmp_path):
     records = [inspect(run) for run in runs]
     found = [next(record["run"] for record in of_run if record["type"] == "run") for of_run in records]
     stages = ["teacher", "student_alone", "student_distilled"]
-    assert [run["display_name"] for run in found] == [f"run/{stage}" for stage in stages]
-    assert [run["job_type"] for run in found] == stages
+    assert {run["display_name"]: run["job_type"] for run in found} == {f"run/{stage}": stage for stage in stages}
     assert {run["run_group"] for run in found} == {"run"}
     assert len({run["run_id"] for run in found}) == 3
     for of_run in records:
