@@ -166,6 +166,7 @@ def test_crops_made_while_reading_differ_between_repetitions(labeled):
 
     class Reader:
         num_skipped = 0
+        makes_choices = True
 
         def __call__(self, rows, asked):
             for row, key in zip(rows.tolist(), asked.tolist(), strict=True):

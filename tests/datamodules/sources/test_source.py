@@ -10,6 +10,7 @@ class EveryOther:
     """A reader that cannot read odd rows."""
 
     num_skipped = 3
+    makes_choices = False
 
     def __call__(self, rows, keys):
         kept = (rows % 2 == 0).nonzero().squeeze(1)
