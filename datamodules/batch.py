@@ -5,12 +5,6 @@ from typing import NamedTuple, TypeAlias
 
 from torch import Tensor
 
-UNLABELED = -1
-"""Target of a sample whose class is not known to the learner."""
-
-IGNORE_INDEX = 255
-"""Target of a mask's pixel that no loss and no metric counts."""
-
 
 class Batch(NamedTuple):
     """Images with their targets and ids.

@@ -10,8 +10,9 @@ from torchmetrics.classification import (
     MulticlassConfusionMatrix,
 )
 
+from lightning_modules.losses.cross_entropy import UNLABELED
+
 TOP_K = 5
-UNLABELED = -1
 
 
 class ClassificationMetrics(MetricCollection):
