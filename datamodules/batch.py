@@ -48,8 +48,13 @@ Mixer: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor], tuple[Tensor, Tens
 def make_batch(pixels: PixelBatch, view: ViewMaker, mixing: Mixer | None = None) -> Batch:
     """Return the batch that modules see: training images as ``view`` and ``mixing`` make them, others as they are."""
     if pixels.epochs is None:
-        return Batch(pixels.pixels.float().div_(255), pixels.targets, pixels.ids)
+        return Batch(unit_interval(pixels.pixels), pixels.targets, pixels.ids)
     images, targets = view(pixels.pixels, pixels.ids, pixels.epochs), pixels.targets
     if mixing is not None:
         images, targets = mixing(images, targets, pixels.ids, pixels.epochs)
     return Batch(images, targets, pixels.ids)
+
+
+def unit_interval(pixels: Tensor) -> Tensor:
+    """Return float32 in ``[0, 1]`` of uint8 pixels of any shape, as torchvision's ``v2.ToDtype(scale=True)`` has it."""
+    return pixels.float().mul_(1 / 255)  # half the time of a division

@@ -50,14 +50,14 @@ class SampleDataset(Dataset[PixelBatch]):
 
         Samples whose files cannot be read and are skipped drop out; nothing takes their place.
         """
-        ids = self.samples.ids[indices]
+        ids = self.samples.ids.index_select(0, indices)
         keys = None
         if epochs is not None and self.samples.reader.makes_choices:
             keys = fold_in(sample_keys(self.seed, epochs, ids), READING)
         pixels, kept = self.samples.read(indices, keys)
         if len(kept) < len(indices):
             indices, ids, epochs = indices[kept], ids[kept], None if epochs is None else epochs[kept]
-        return PixelBatch(pixels, self.samples.targets[indices], ids, epochs)
+        return PixelBatch(pixels, self.samples.targets.index_select(0, indices), ids, epochs)
 
 
 class StreamSampler(DistributedSampler[Request]):
@@ -93,11 +93,11 @@ class StreamSampler(DistributedSampler[Request]):
         permutations: dict[int, Indices] = {}
         for batch in range(self.epoch * self.num_batches, (self.epoch + 1) * self.num_batches):
             start = batch * self.batch_size + self.rank * slice_size
-            passes, offsets = np.divmod(np.arange(start, start + slice_size), self.length)
-            needed = range(int(passes[0]), int(passes[-1]) + 1)
+            needed = range(start // self.length, (start + slice_size - 1) // self.length + 1)
             permutations = {p: permutations[p] if p in permutations else self._permutation(p) for p in needed}
-            indices = np.concatenate([permutations[p][offsets[passes == p]] for p in needed])
-            yield Request(indices, passes)
+            firsts = [start - p * self.length for p in needed]
+            parts = [permutations[p][max(f, 0) : f + slice_size] for p, f in zip(needed, firsts, strict=True)]
+            yield Request(np.concatenate(parts), np.repeat(needed, [len(part) for part in parts]))
 
     def _permutation(self, number: int) -> Indices:
         key = sample_keys(self.seed, torch.tensor([number]), torch.tensor([-1]))
@@ -133,6 +133,19 @@ class OrderedSampler(DistributedSampler[Request]):
             yield Request(chunk, None)
 
 
+class BatchLoader(DataLoader[PixelBatch]):
+    """A ``DataLoader`` of whole batches; in the process itself it reads them without PyTorch's machinery for workers.
+
+    That machinery costs as much as reading and augmenting a batch of small images.
+    """
+
+    def __iter__(self) -> Iterator[PixelBatch]:  # type: ignore[override]
+        """Return an iterator over the batches of the sampler's epoch."""
+        if self.num_workers or self.pin_memory:
+            return super().__iter__()
+        return map(self.dataset.__getitem__, self.sampler)
+
+
 def stream_loader(
     samples: Samples, *, batch_size: int, num_batches: int, seed: int, epoch: int = 0, num_workers: int = 0
 ) -> DataLoader[PixelBatch]:
@@ -150,7 +163,7 @@ def create_loader(
     dataset: SampleDataset, sampler: DistributedSampler[Request], num_workers: int
 ) -> DataLoader[PixelBatch]:
     """Return a loader of whole batches, in pinned memory where there is a GPU to copy them to."""
-    return DataLoader(
+    return BatchLoader(
         dataset,
         batch_size=None,
         sampler=sampler,

@@ -14,6 +14,7 @@ from datamodules.augmentation.keys import fold_in, mix_integer, random_integers,
 from datamodules.augmentation.mixing import of_pairs
 from datamodules.augmentation.randaugment import NUM_BINS, RandAugment
 from datamodules.augmentation.resized_crop import RandomResizedCrop
+from datamodules.batch import unit_interval
 
 MIXING_STREAM = 1 << 32
 """Stream of the random numbers of mixing, apart from those of the operations on single images."""
@@ -72,7 +73,7 @@ class View:
             # Mixed once more, the seed gives streams that no other user of it draws from.
             keys = sample_keys(mix_integer(self.seed), epochs.to(device), ids.to(device))
             pixels = self.policy(pixels, keys)
-        return pixels.float().div_(255)
+        return unit_interval(pixels)
 
 
 @dataclass(frozen=True)

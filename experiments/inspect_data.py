@@ -8,6 +8,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from datamodules.batch import unit_interval
 from datamodules.loaders import SampleDataset
 from datamodules.sources.source import Samples, Source
 from experiments.building import build_labeled, build_source, build_view
@@ -51,7 +52,7 @@ def read(
     epochs = None if epoch is None else torch.full((len(samples),), epoch)
     batch = SampleDataset(samples, seed).read(torch.arange(len(samples)), epochs)
     if view is None or batch.epochs is None:
-        return batch.pixels.float() / 255
+        return unit_interval(batch.pixels)
     return view(batch.pixels, batch.ids, batch.epochs)
 
 

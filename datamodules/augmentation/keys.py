@@ -56,6 +56,8 @@ def random_integers(keys: Tensor, low: int, high: int | Tensor) -> Tensor:
 
     The shares of the numbers differ by at most ``(high - low) / 2**32``.
     """
+    if keys.device.type == "cpu" and isinstance(high, int):
+        return torch.from_numpy((shift_right(keys.numpy(), 32) * (high - low) >> 32) + low)
     numbers = high_bits(keys, 32).mul_(high - low).bitwise_right_shift_(32)
     return numbers.add_(low) if low else numbers
 
@@ -84,6 +86,8 @@ def mix(bits: Bits) -> Bits:
 
 def shift_right(bits: Bits, distance: int) -> Bits:
     """Return the words shifted right with zeros moving in; ``>>`` on signed words moves the sign in."""
+    if isinstance(bits, np.ndarray):
+        return (bits.view(np.uint64) >> distance).view(np.int64)
     return (bits >> distance) & ((1 << (64 - distance)) - 1)
 
 

@@ -102,7 +102,7 @@ class Samples:
         ``m`` is below ``n`` only where unreadable files are skipped. Targets and ids of the images are those of
         ``indices[kept]``.
         """
-        return self.reader(self.rows[indices], keys)
+        return self.reader(self.rows.index_select(0, indices), keys)
 
     def images(self, indices: Tensor, keys: Tensor | None = None) -> Tensor:
         """Return ``(n, C, H, W)`` uint8 images of the samples at ``indices (n,)``, every one of them.

@@ -80,11 +80,11 @@ def weak_against_torchvision(pixels: Tensor) -> Comparison:
 
 def weak_against_plain(pixels: Tensor) -> Comparison:
     """Compare the same batches with images that are indexed and normalised as one usually writes it, no more."""
-    rows = shuffled_rows(pixels)
+    rows = shuffled_batches(len(pixels))
 
     def peer() -> None:
-        for batch in rows:
-            pixels[batch].float().div_(255).sub_(MEAN).div_(STD)
+        for _ in range(NUM_BATCHES):
+            pixels[next(rows)].float().div_(255).sub_(MEAN).div_(STD)
 
     name = f"crop + flip + normalise, {NUM_BATCHES} batches of {BATCH_SIZE}: plain indexing + normalise"
     return compare(name, batches(pixels, "weak"), peer, pairs=101, warmup=10)
@@ -122,9 +122,11 @@ def batches(pixels: Tensor, policy: str) -> Callable[[], object]:
     return make
 
 
-def shuffled_rows(pixels: Tensor) -> Tensor:
-    """Return ``(NUM_BATCHES, BATCH_SIZE)`` different rows in random order."""
-    return torch.randperm(len(pixels))[: NUM_BATCHES * BATCH_SIZE].view(NUM_BATCHES, BATCH_SIZE)
+def shuffled_batches(num_images: int) -> Iterator[Tensor]:
+    """Yield the rows of one batch after another, in random order, as they come from passes over all images."""
+    num_batches = num_images // BATCH_SIZE
+    while True:
+        yield from torch.randperm(num_images)[: num_batches * BATCH_SIZE].view(num_batches, BATCH_SIZE)
 
 
 def random_pixels(num_images: int) -> Tensor:

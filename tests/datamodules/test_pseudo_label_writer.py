@@ -9,7 +9,7 @@ from lightning import LightningModule
 from torch import nn
 from torch.utils.data import DataLoader
 
-from datamodules.batch import Batch, PixelBatch
+from datamodules.batch import Batch, PixelBatch, unit_interval
 from datamodules.labeled import LabeledDataModule
 from datamodules.loaders import Request, SampleDataset
 from datamodules.pseudo_label_merging import merge_shards
@@ -203,7 +203,7 @@ def test_lightning_predicts_into_the_table(tmp_path, data, make_trainer):
     assert torch.equal(table.ids, data.pool.ids.sort().values)
     truth = dict(zip(data.labeled.pool.ids.tolist(), data.labeled.pool.targets.tolist(), strict=True))
     assert table.labels.tolist() == [truth[number] for number in table.ids.tolist()]
-    images = data.pool.images((table.ids[:, None] == data.pool.ids).nonzero()[:, 1]).float() / 255
+    images = unit_interval(data.pool.images((table.ids[:, None] == data.pool.ids).nonzero()[:, 1]))
     assert torch.allclose(table.probabilities, teacher.predict_step(Batch(images, table.ids, table.ids), 0))
 
 

@@ -74,8 +74,9 @@ def test_views_are_images_and_leave_everything_else_alone(policy, pixels):
     assert torch.equal(torch.get_rng_state(), random_state)
 
 
-def test_without_operations_the_view_is_the_image(pixels):
-    assert torch.equal(View(create_policy("none"))(pixels, IDS, EPOCHS), pixels / 255)
+def test_without_operations_the_view_is_the_image_as_torchvision_has_it(pixels):
+    expected = v2.functional.to_dtype(pixels, torch.float32, scale=True)
+    assert torch.equal(View(create_policy("none"))(pixels, IDS, EPOCHS), expected)
 
 
 def test_policies_are_made_of_what_their_names_say():
