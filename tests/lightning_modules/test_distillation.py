@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from datamodules.batch import Batch
+from datamodules.batch import unit_interval
 from datamodules.labeled import LabeledDataModule
 from datamodules.unlabeled import UnlabeledDataModule
 from lightning_modules.distillation import DistillationModule, join_streams
@@ -68,7 +69,7 @@ def test_the_step_is_the_papers_equation_on_the_same_pixels(source, make_trainer
 
 def images_of(data: UnlabeledDataModule) -> torch.Tensor:
     labeled = data.labeled.train
-    return labeled.images(torch.arange(len(labeled))).float() / 255
+    return unit_interval(labeled.images(torch.arange(len(labeled))))
 
 
 def test_other_numbers_of_classes_are_refused(source, make_trainer):
