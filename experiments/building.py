@@ -4,6 +4,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,18 +12,22 @@ from torch import nn
 from datamodules.augmentation.mixing import CutMix, MixUp
 from datamodules.labeled import LabeledDataModule
 from datamodules.sources import create_source
+from datamodules.sources.class_subset import select_classes
 from datamodules.sources.source import Source
 from datamodules.unlabeled import UnlabeledDataModule
 from datamodules.views import Mixing, View, create_policy
 from experiments.commands import Command
-from experiments.settings import AugmentationSettings, DataSettings, NetworkSettings
-from lightning_modules.checkpoints import load_network
-from lightning_modules.networks import create_network
+from experiments.network_settings import RATES, NetworkSettings
+from experiments.settings import AugmentationSettings, DataSettings
+from lightning_modules.checkpoints import rebuild
+from lightning_modules.networks import Network, NetworkSpec, create_network
+from lightning_modules.networks.names import resolve
+from lightning_modules.weights import load_weights, read_weights
 
 
 def build_source(settings: DataSettings) -> Source:
     """Return the source that the data settings name."""
-    return create_source(
+    source = create_source(
         settings.source,
         root=as_path(settings.root),
         download=settings.download,
@@ -35,6 +40,7 @@ def build_source(settings: DataSettings) -> Source:
         max_bad_images=settings.max_bad_images,
         cache=as_path(settings.cache),
     )
+    return source if settings.classes is None else select_classes(source, settings.classes)
 
 
 def as_path(text: str | None) -> Path | None:
@@ -64,7 +70,12 @@ def build_mixing(settings: AugmentationSettings, num_classes: int, seed: int) ->
 
 
 def build_labeled(
-    source: Source, command: Command, *, all_labels: bool = False, steps_per_epoch: int | None = None
+    source: Source,
+    command: Command,
+    *,
+    all_labels: bool = False,
+    steps_per_epoch: int | None = None,
+    augmentation: AugmentationSettings | None = None,
 ) -> LabeledDataModule:
     """Return the labelled data.
 
@@ -73,8 +84,10 @@ def build_labeled(
         command: what the user set.
         all_labels: every training sample keeps its label; validation and test stay the same.
         steps_per_epoch: goes before the user's, to match the steps of another stage.
+        augmentation: goes before the user's, for a stage with views of its own.
     """
     data = command.data
+    augmentation = augmentation or data.augmentation
     return LabeledDataModule(
         source,
         batch_size=data.batch_size,
@@ -82,8 +95,8 @@ def build_labeled(
         num_validation=data.num_validation,
         split_seed=command.seed if data.split_seed is None else data.split_seed,
         seed=command.seed,
-        view=build_view(data.augmentation, command.seed),
-        mixing=build_mixing(data.augmentation, source.num_classes, command.seed),
+        view=build_view(augmentation, command.seed),
+        mixing=build_mixing(augmentation, source.num_classes, command.seed),
         steps_per_epoch=steps_per_epoch or data.steps_per_epoch,
         eval_batch_size=data.eval_batch_size,
         num_workers=data.num_workers,
@@ -95,32 +108,111 @@ def build_unlabeled(labeled: LabeledDataModule, data: DataSettings) -> Unlabeled
     return UnlabeledDataModule(labeled, batch_size=data.unlabeled_batch_size, steps_per_epoch=data.steps_per_epoch)
 
 
-def build_network(settings: NetworkSettings, source: Source, seed: int, *, option: str) -> nn.Module:
+def build_network(
+    settings: NetworkSettings,
+    source: Source,
+    seed: int,
+    *,
+    option: str,
+    exact: bool = False,
+    say: Callable[[str], None] = lambda note: None,
+) -> nn.Module:
     """Return a network for the source's classes and channels; the same seed gives the same initial weights.
 
+    Args:
+        settings: what the user set.
+        source: the images.
+        seed: of the initial weights.
+        option: where the settings stand on the command line, for errors.
+        exact: take a checkpoint as it is, with its head and its input.
+        say: is told what of a checkpoint had to be replaced, a sentence at a time.
+
     Raises:
-        ValueError: a checkpoint has another number of classes or channels than the source.
+        ValueError: a checkpoint is of another network than the one asked for, or cannot be adapted to the source.
     """
     torch.manual_seed(seed)
     if settings.checkpoint is None:
-        return create_network(
-            settings.network,
-            num_classes=source.num_classes,
-            num_channels=source.num_channels,
-            mean=source.mean,
-            std=source.std,
-            pretrained=settings.pretrained,
-            input_size=settings.input_size,
-            **settings.options,
-        )
-    network = load_network(settings.checkpoint)
-    require_fits(network, source, f"{option}.checkpoint {settings.checkpoint}")
+        return create_named(settings, source)
+    file = read_weights(settings.checkpoint)
+    if file.spec is None:
+        require_name(settings, option)
+        network = create_named(settings, source)
+    else:
+        require_same_network(settings, file.spec, option)
+        if exact:
+            require_fits(NetworkSpec(**file.spec), source, f"{option}.checkpoint {settings.checkpoint}")
+        network = rebuild(file.spec, **arguments_for(settings, source))
+    for note in load_weights(network, file, ignore_keys=settings.ignore_keys, exact=exact):
+        say(f"{option}: {note}")
     return network
 
 
-def require_fits(network: nn.Module, source: Source, option: str) -> None:
+def create_named(settings: NetworkSettings, source: Source) -> Network:
+    """Return the network that the settings name, with the source's normalisation."""
+    return create_network(
+        settings.name,
+        mean=source.mean,
+        std=source.std,
+        pretrained=settings.pretrained,
+        input_size=settings.input_size,
+        stem=settings.stem,
+        **arguments_for(settings, source),
+    )
+
+
+def arguments_for(settings: NetworkSettings, source: Source) -> dict[str, Any]:
+    """Return the arguments of ``create_network`` that hold for a checkpoint's network too."""
+    rates = {rate: getattr(settings, rate) for rate in RATES if getattr(settings, rate) is not None}
+    return {
+        "num_classes": source.num_classes,
+        "num_channels": source.num_channels,
+        "image_size": image_side(source),
+        **rates,
+        **settings.options,
+    }
+
+
+def image_side(source: Source) -> int | None:
+    """Return the smaller side of the first training image that can be read, in pixels."""
+    for index in range(len(source.train)):
+        images, _ = source.train.read(torch.tensor([index]))
+        if len(images):
+            return min(images.shape[-2:])
+    return None
+
+
+def require_name(settings: NetworkSettings, option: str) -> None:
+    """Raise a ``ValueError`` where weights come from a file that does not say which network they are of."""
+    if settings.network is None:
+        raise ValueError(
+            f"{option}.network: got None, expected the network that {settings.checkpoint} holds the weights of: the "
+            "file does not say; name it"
+        )
+
+
+def require_same_network(settings: NetworkSettings, spec: dict[str, Any], option: str) -> None:
+    """Raise a ``ValueError`` where a setting contradicts how the network of one of our checkpoints was built.
+
+    The rates of dropout and stochastic depth have no weights: they may be given anew.
+    """
+    built: dict[str, Any] = {"input_size": spec["input_size"], "stem": spec["options"].get("stem", "standard")}
+    stem = None if settings.stem == "auto" else settings.stem
+    asked: dict[str, Any] = {"input_size": settings.input_size, "stem": stem}
+    for name in settings.options.keys() - set(RATES):
+        built[f"options.{name}"], asked[f"options.{name}"] = spec["options"].get(name), settings.options[name]
+    if settings.network is not None and resolve(settings.network) != resolve(spec["name"]):
+        built["network"], asked["network"] = spec["name"], settings.network
+    for name, value in asked.items():
+        if value is not None and value != built[name]:
+            raise ValueError(
+                f"{option}.{name}: got {value!r}, but {settings.checkpoint} was trained with {built[name]!r}; leave it "
+                "out to take the checkpoint's, or choose another checkpoint"
+            )
+
+
+def require_fits(network: nn.Module | NetworkSpec, source: Source, option: str) -> None:
     """Raise a ``ValueError`` unless a network has the source's numbers of classes and channels."""
-    spec = getattr(network, "spec", None)
+    spec = network if isinstance(network, NetworkSpec) else getattr(network, "spec", None)
     if spec is None:
         return
     for what in ("num_classes", "num_channels"):

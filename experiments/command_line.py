@@ -8,11 +8,18 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
-from experiments.commands import DistillCommand, EvaluateCommand, InspectDataCommand, TrainCommand
+from experiments.commands import (
+    DistillCommand,
+    EvaluateCommand,
+    InspectDataCommand,
+    NetworksCommand,
+    TrainCommand,
+)
 from experiments.interruption import Interrupted, raise_on_signals
 
 COMMANDS: dict[str, tuple[type, str]] = {
@@ -20,8 +27,20 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "distill": (DistillCommand, "experiments.distill"),
     "inspect-data": (InspectDataCommand, "experiments.inspect_data"),
     "evaluate": (EvaluateCommand, "experiments.evaluate"),
+    "networks": (NetworksCommand, "experiments.networks"),
 }
 """Each command's settings, and the module whose ``run`` carries it out."""
+
+
+@dataclass(frozen=True)
+class Program:
+    """What is typed before a command, and the commands there are."""
+
+    name: str
+    commands: dict[str, tuple[type, str]]
+
+
+EXPERIMENTS = Program("python -m experiments", COMMANDS)
 
 BAD_INPUT = 2
 
@@ -54,10 +73,10 @@ def unknown_options(message: str) -> list[str]:
     return typed + [f"--{group}.{option}" for group, option in in_yaml] + [f"--{option}" for option in at_top]
 
 
-def build_parser(command: str) -> CommandParser:
+def build_parser(command: str, program: Program = EXPERIMENTS) -> CommandParser:
     """Return the parser of one command, made from its settings class."""
-    settings, _ = COMMANDS[command]
-    prog = f"python -m experiments {command}"
+    settings, _ = program.commands[command]
+    prog = f"{program.name} {command}"
     parser = CommandParser(
         prog=prog,
         usage=f"{prog} [--config FILE.yaml] [--group.option VALUE ...]",
@@ -70,18 +89,18 @@ def build_parser(command: str) -> CommandParser:
     return parser
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], program: Program = EXPERIMENTS) -> int:
     """Run a command and return the exit status: 0 done, 1 failed, 2 bad input, 130 or 143 interrupted."""
-    command, rest = split_command(arguments)
-    parser = build_parser(command)
+    command, rest = split_command(arguments, program)
+    parser = build_parser(command, program)
     namespace = parser.parse_args(list(rest))
     debug = namespace.pop("debug")
     namespace.pop("config", None)
     try:
-        settings = COMMANDS[command][0](**vars(parser.instantiate(namespace)))
+        settings = program.commands[command][0](**vars(parser.instantiate(namespace)))
     except ValueError as error:
         parser.error(qualified(str(error), vars(namespace.as_flat())))
-    return carry_out(command, settings, debug)
+    return carry_out(command, settings, debug, program)
 
 
 def qualified(message: str, options: dict[str, Any]) -> str:
@@ -94,11 +113,11 @@ def qualified(message: str, options: dict[str, Any]) -> str:
     return message.replace(option, meant[0], 1) if len(meant) == 1 else message
 
 
-def carry_out(command: str, settings: Any, debug: bool) -> int:
+def carry_out(command: str, settings: Any, debug: bool, program: Program = EXPERIMENTS) -> int:
     """Run a command whose settings are valid; turn what may happen into an exit status."""
     raise_on_signals()
     try:
-        importlib.import_module(COMMANDS[command][1]).run(settings)
+        importlib.import_module(program.commands[command][1]).run(settings)
     except Interrupted as interruption:
         return report(f"interrupted by {interruption}; the same command goes on from here", 128 + interruption.signum)
     except ValueError as error:
@@ -121,24 +140,25 @@ def report(message: str, status: int) -> int:
     return status
 
 
-def split_command(arguments: Sequence[str]) -> tuple[str, Sequence[str]]:
+def split_command(arguments: Sequence[str], program: Program) -> tuple[str, Sequence[str]]:
     """Return the command's name and its arguments; answer ``--help`` and unknown names."""
+    known = program.commands
     parser = argparse.ArgumentParser(
-        prog="python -m experiments",
+        prog=program.name,
         usage="%(prog)s COMMAND [--config FILE.yaml] [--group.option VALUE ...]",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        description="Commands:\n" + "\n".join(f"  {name:<12} {summary(COMMANDS[name][0])}" for name in COMMANDS),
-        epilog="python -m experiments COMMAND --help lists a command's options.",
+        description="Commands:\n" + "\n".join(f"  {name:<12} {summary(known[name][0])}" for name in known),
+        epilog=f"{program.name} COMMAND --help lists a command's options.",
         add_help=True,
     )
     if not arguments or arguments[0] in ("-h", "--help"):
         parser.print_help()
         sys.exit(0 if arguments else BAD_INPUT)
     command = arguments[0]
-    if command not in COMMANDS:
-        nearest = difflib.get_close_matches(command, COMMANDS, n=1)
+    if command not in known:
+        nearest = difflib.get_close_matches(command, known, n=1)
         hint = f"; did you mean {nearest[0]!r}?" if nearest else ""
-        print(f"error: unknown command {command!r}, expected one of {', '.join(COMMANDS)}{hint}", file=sys.stderr)
+        print(f"error: unknown command {command!r}, expected one of {', '.join(known)}{hint}", file=sys.stderr)
         sys.exit(BAD_INPUT)
     return command, arguments[1:]
 

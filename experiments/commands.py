@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from experiments.settings import DataSettings, NetworkSettings, TeacherSettings, TrainerSettings
+from experiments.network_settings import NetworkSettings, TeacherSettings
+from experiments.settings import DataSettings, TrainerSettings
 from lightning_modules.settings import DistillationSettings, OptimizerSettings, require
 
 
@@ -88,6 +89,37 @@ class EvaluateCommand(Command):
 
     Args:
         checkpoint: one of our checkpoints.
+        knn: also classify by the nearest neighbours, among the labelled training images, of the network's features.
+        knn_neighbors: how many of them vote; with fewer images, all do.
+        knn_temperature: of the votes' weights exp(cosine similarity / temperature) (Wu et al. 2018).
     """
 
     checkpoint: str
+    knn: bool = False
+    knn_neighbors: int = 200
+    knn_temperature: float = 0.07
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.knn_neighbors >= 1, "knn_neighbors", self.knn_neighbors, "1 or more neighbours")
+        require(self.knn_temperature > 0, "knn_temperature", self.knn_temperature, "a number above 0, such as 0.07")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworksCommand:
+    """List networks: name, parameters, input size, where from.
+
+    Args:
+        filter: names that are listed, with * and ?, such as '*res*'; default a choice of each family.
+        num_classes: for how many classes parameters are counted.
+        num_channels: for how many channels of the images.
+    """
+
+    filter: str | None = None
+    num_classes: int = 1000
+    num_channels: int = 3
+
+    def __post_init__(self) -> None:
+        require(self.filter != "", "filter", self.filter, "a pattern such as '*res*', or '*' for all")
+        require(self.num_classes >= 1, "num_classes", self.num_classes, "1 or more")
+        require(self.num_channels >= 1, "num_channels", self.num_channels, "1 or more")

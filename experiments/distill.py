@@ -1,6 +1,7 @@
 """Distillation: a teacher, a student alone, the same student distilled; what it gained."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 from timm.models import get_pretrained_cfg
@@ -9,15 +10,19 @@ from torch import nn
 from datamodules.sources.source import Source
 from experiments.building import build_labeled, build_network, build_source, build_unlabeled
 from experiments.commands import DistillCommand
+from experiments.network_settings import TeacherSettings
 from experiments.run import Run
-from experiments.settings import TeacherSettings, TrainerSettings
+from experiments.settings import TrainerSettings
 from experiments.stage import Record, Stage
 from experiments.tables import percent, print_table
 from experiments.training import Fitting
 from lightning_modules.checkpoints import load_network
 from lightning_modules.classification import ClassificationModule
 from lightning_modules.distillation import DistillationModule
+from lightning_modules.networks.names import TIMM, resolve
+from lightning_modules.networks.torchvision_networks import NUM_PUBLISHED_CLASSES
 from lightning_modules.optimizers import create_optimizer, create_schedule
+from lightning_modules.transfer import begin_transfer
 
 
 def run(command: DistillCommand) -> dict[str, Any]:
@@ -72,8 +77,9 @@ class Distillation:
         """Train the teacher on all labels, or evaluate it as it comes."""
         teacher = self.command.teacher
         data = build_labeled(self.source, self.command, all_labels=True)
-        network = build_network(teacher, self.source, self.command.seed, option="teacher")
-        module = ClassificationModule(network, self.source.num_classes, optimizer=teacher.optimizer)
+        module = ClassificationModule(
+            self._teacher(), self.source.num_classes, optimizer=teacher.optimizer, transfer=teacher.transfer
+        )
         if teacher.checkpoint is not None or not teacher.train:
             return self.fitting.evaluate(module, data, self.command.trainer, teacher.checkpoint)
         return self.fitting.fit(stage, module, data, self._teacher_trainer())
@@ -94,29 +100,40 @@ class Distillation:
             self.source.num_classes,
             distillation=self.command.distillation,
             optimizer=self.command.optimizer,
+            transfer=self.command.student.transfer,
         )
         return self.fitting.fit(stage, module, self.data, self.command.trainer)
 
     def _learn_supervised(self, stage: Stage, *, all_labels: bool) -> Record:
         steps = self.data.steps_per_epoch
         data = build_labeled(self.source, self.command, all_labels=all_labels, steps_per_epoch=steps)
-        module = ClassificationModule(self._student(), self.source.num_classes, optimizer=self.command.optimizer)
+        module = ClassificationModule(
+            self._student(),
+            self.source.num_classes,
+            optimizer=self.command.optimizer,
+            transfer=self.command.student.transfer,
+        )
         return self.fitting.fit(stage, module, data, self.command.trainer)
 
     def _require_trainable_student(self) -> None:
         """Let a mistake in the student's settings show before the teacher trains."""
-        optimizer = create_optimizer(self._student(), self.command.optimizer)
+        network = self._student(self.pipeline.say)
+        begin_transfer(network, self.command.student.transfer)
+        optimizer = create_optimizer(network, self.command.optimizer, self.command.student.transfer)
         trainer = self.command.trainer
         num_steps = trainer.max_epochs * -(-self.data.steps_per_epoch // trainer.accumulate_grad_batches)
         create_schedule(optimizer, self.command.optimizer, num_steps)
 
-    def _student(self) -> nn.Module:
-        return build_network(self.command.student, self.source, self.command.seed, option="student")
+    def _student(self, say: Callable[[str], None] = lambda note: None) -> nn.Module:
+        return build_network(self.command.student, self.source, self.command.seed, option="student", say=say)
+
+    def _teacher(self) -> nn.Module:
+        return build_network(self.command.teacher, self.source, self.command.seed, option="teacher", exact=True)
 
     def _trained_teacher(self) -> nn.Module:
         checkpoint = self.pipeline.records["teacher"]["checkpoint"]
         if checkpoint is None:
-            return build_network(self.command.teacher, self.source, self.command.seed, option="teacher")
+            return self._teacher()
         return load_network(self.pipeline.directory / checkpoint)
 
     def _teacher_trainer(self) -> TrainerSettings:
@@ -127,15 +144,16 @@ class Distillation:
 def require_published_classes(teacher: TeacherSettings, source: Source) -> None:
     """Raise a ``ValueError`` where a teacher that is not trained would have a random classifier.
 
-    timm replaces the published classifier, without a word, where another number of classes is asked for.
+    The published classifier is replaced, without a word, where another number of classes is asked for.
     """
     if teacher.train or teacher.checkpoint is not None:
         return
-    published = get_pretrained_cfg(teacher.network, allow_unregistered=True)
-    num_classes = getattr(published, "num_classes", None)
+    origin, name = resolve(teacher.name)
+    published = get_pretrained_cfg(name, allow_unregistered=True) if origin is TIMM else None
+    num_classes = getattr(published, "num_classes", None) or NUM_PUBLISHED_CLASSES
     if num_classes != source.num_classes:
         raise ValueError(
-            f"teacher.train: got False, but {teacher.network} was published for {num_classes} classes and "
+            f"teacher.train: got False, but {teacher.name} was published for {num_classes} classes and "
             f"{source.name} has {source.num_classes}: its classifier would be random; use --teacher.train true"
         )
 

@@ -5,13 +5,21 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from lightning import LightningDataModule
+from torch import nn
+from torch.utils.data import DataLoader
+
+from datamodules.batch import Batch, PixelBatch
+from datamodules.labeled import LabeledDataModule
 from experiments.building import build_labeled, build_source, require_fits
+from experiments.callbacks import StopOnSignals
 from experiments.commands import EvaluateCommand
 from experiments.run import Run
 from experiments.tables import print_table
-from experiments.training import Fitting
+from experiments.training import Fitting, create_trainer
 from lightning_modules.checkpoints import load_network
 from lightning_modules.classification import ClassificationModule
+from lightning_modules.nearest_neighbors import NearestNeighborProbe
 
 
 def run(command: EvaluateCommand) -> dict[str, Any]:
@@ -23,10 +31,61 @@ def run(command: EvaluateCommand) -> dict[str, Any]:
         digest = hashlib.sha256(str(Path(command.checkpoint).resolve()).encode()).hexdigest()
         command = dataclasses.replace(command, name=f"evaluate-{digest[:8]}")
     pipeline = Run("evaluate", command)
+    data = build_labeled(source, command)
     module = ClassificationModule(network, source.num_classes)
-    record = Fitting(pipeline).evaluate(module, build_labeled(source, command), command.trainer, command.checkpoint)
+    record = Fitting(pipeline).evaluate(module, data, command.trainer, command.checkpoint)
+    if command.knn:
+        record["metrics"] |= evaluate_neighbors(network, data, command, pipeline, "val/accuracy" in record["metrics"])
     pipeline.records["evaluate"] = record | {"evaluated": command.checkpoint}
     results = pipeline.finish(source.num_skipped)
     if pipeline.is_main:
-        print_table(results)
+        print_table(with_neighbors(results, command))
     return results
+
+
+class LabeledBank(LightningDataModule):
+    """The labelled training images as a nearest-neighbour probe reads them: each once, un-augmented.
+
+    Args:
+        labeled: the labelled data.
+    """
+
+    def __init__(self, labeled: LabeledDataModule) -> None:
+        super().__init__()
+        self.labeled = labeled
+
+    def predict_dataloader(self) -> DataLoader[PixelBatch]:
+        """Return the labelled training images, each process its share."""
+        return self.labeled.eval_dataloader(self.labeled.train)
+
+    def on_after_batch_transfer(self, batch: PixelBatch, dataloader_idx: int) -> Batch:
+        """Bring the pixels to ``[0, 1]``."""
+        return self.labeled.on_after_batch_transfer(batch, dataloader_idx)
+
+
+def evaluate_neighbors(
+    network: nn.Module, data: LabeledDataModule, command: EvaluateCommand, pipeline: Run, validate: bool
+) -> dict[str, float]:
+    """Return ``test/knn_accuracy``, and ``val/knn_accuracy`` where validation samples may be looked at."""
+    probe = NearestNeighborProbe(
+        network, data.num_classes, num_neighbors=command.knn_neighbors, temperature=command.knn_temperature
+    )
+    trainer = create_trainer(command.trainer, [StopOnSignals()], False, pipeline.directory)
+    if trainer.progress_bar_callback is not None:
+        trainer.progress_bar_callback.disable()
+    batches: Any = trainer.predict(probe, datamodule=LabeledBank(data))
+    probe.remember(batches)
+    values: dict[str, Any] = {}
+    for evaluation in (trainer.validate, trainer.test) if validate else (trainer.test,):
+        values |= evaluation(probe, datamodule=data, verbose=False)[0]
+    return {name: float(value) for name, value in values.items()}
+
+
+def with_neighbors(results: dict[str, Any], command: EvaluateCommand) -> dict[str, Any]:
+    """Return results with a row of their own for the nearest neighbours, if there are any."""
+    record = results["stages"]["evaluate"]
+    metrics = {name.replace("knn_", ""): value for name, value in record["metrics"].items() if "/knn_" in name}
+    if not metrics:
+        return results
+    row = f"{command.knn_neighbors} nearest neighbours"
+    return results | {"stages": results["stages"] | {row: record | {"metrics": metrics}}}

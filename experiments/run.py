@@ -83,11 +83,12 @@ class Run:
         self.records[name] = record
         return record
 
-    def finish(self, num_skipped: int = 0) -> dict[str, Any]:
+    def finish(self, num_skipped: int = 0, **conclusions: Any) -> dict[str, Any]:
         """Write ``results.json`` and return its content.
 
         Args:
             num_skipped: unreadable files that this process skipped; said if there are any.
+            **conclusions: further plain values, of all stages together.
         """
         if num_skipped:
             self.say(f"{num_skipped} unreadable images were skipped; the log above names them")
@@ -100,6 +101,7 @@ class Run:
             "device": device,
             "skipped_images": num_skipped,
             "stages": self.records,
+            **conclusions,
         }
         self._write_config()
         if self.is_main:

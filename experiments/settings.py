@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Literal
 
-from lightning_modules.settings import OptimizerSettings, require
+from lightning_modules.settings import require
+
+"""Arguments of a network that do not belong among its further options."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class DataSettings:
         on_bad_image: of an image folder: raise at an unreadable file, or skip it.
         max_bad_images: of an image folder: when more files are skipped, it is an error after all.
         cache: of an image folder: directory for decoded images, which later epochs read.
+        classes: names or indices of the classes to keep, which become 0, 1, ... in this order; null keeps all.
         augmentation: the views of training images.
         batch_size: samples of a training step, over all processes together.
         labels_per_class: keep the labels of so many samples of each class; null keeps all.
@@ -86,6 +89,7 @@ class DataSettings:
     on_bad_image: Literal["raise", "skip"] | None = None
     max_bad_images: int | None = None
     cache: str | None = None
+    classes: list[str | int] | str | None = None
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     batch_size: int = 64
     labels_per_class: int | None = None
@@ -108,63 +112,14 @@ class DataSettings:
             value = getattr(self, option)
             require(value is None or value >= 1, f"data.{option}", value, "1 or more")
         require(self.num_workers >= 0, "data.num_workers", self.num_workers, "0 or more")
+        if isinstance(self.classes, str):
+            object.__setattr__(self, "classes", split_classes(self.classes))
 
 
-@dataclass(frozen=True)
-class NetworkSettings:
-    """A network by name.
-
-    Args:
-        network: one of ours (``cnn_tiny``, ``cnn_small``, ``cnn_medium``, ``cnn_large``) or any timm name.
-        pretrained: start from timm's published weights.
-        checkpoint: start from the weights of one of our checkpoints.
-        input_size: side to which images are resized first; null takes them as they come.
-        options: further arguments of the network, such as ``{drop_rate: 0.2}``.
-    """
-
-    network: str = "cnn_small"
-    pretrained: bool = False
-    checkpoint: str | None = None
-    input_size: int | None = None
-    options: dict[str, float | int | str | bool] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        require(
-            self.input_size is None or self.input_size >= 1, "input_size", self.input_size, "a side of 1 or more pixels"
-        )
-
-
-@dataclass(frozen=True)
-class TeacherSettings(NetworkSettings):
-    """The network that teaches.
-
-    Args:
-        network: one of ours (``cnn_tiny``, ``cnn_small``, ``cnn_medium``, ``cnn_large``) or any timm name.
-        pretrained: start from timm's published weights.
-        checkpoint: one of our checkpoints; the teacher is then taken from it as it is and not trained.
-        input_size: side to which images are resized first; null takes them as they come.
-        options: further arguments of the network, such as ``{drop_rate: 0.2}``.
-        train: train the teacher first; false takes it as its checkpoint or its published weights have it.
-        max_epochs: epochs of the teacher; null takes those of the trainer.
-        optimizer: the teacher's optimizer and schedule.
-    """
-
-    network: str = "cnn_large"
-    train: bool = True
-    max_epochs: int | None = None
-    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(
-            self.max_epochs is None or self.max_epochs >= 1, "teacher.max_epochs", self.max_epochs, "1 or more, or null"
-        )
-        require(
-            self.train or self.pretrained or self.checkpoint is not None,
-            "teacher.train",
-            self.train,
-            "true, unless teacher.checkpoint or teacher.pretrained says where a trained teacher comes from",
-        )
+def split_classes(text: str) -> list[str | int]:
+    """Return the classes of ``0,1,Bag``: indices as numbers, names as they are."""
+    names = [name.strip() for name in text.split(",")]
+    return [int(name) if name.isdecimal() else name for name in names]
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
 """Weights & Biases: one run a stage, one group a pipeline."""
 
 import os
+import re
 import socket
 import sys
+from dataclasses import dataclass
 from importlib.util import find_spec
 from netrc import NetrcParseError, netrc
 from pathlib import Path
@@ -62,30 +64,78 @@ def has_key(host: str) -> bool:
         return False
 
 
-def create_wandb_logger(
-    mode: Mode, *, run_directory: Path, run_name: str, stage: str, run_id: str, config: dict[str, Any]
-) -> Logger | None:
-    """Return the logger of one stage's W&B run, ``None`` where tracking is off.
+@dataclass(frozen=True)
+class StageTracking:
+    """Where a stage's W&B run goes.
 
-    The id is fixed, so that a resumed stage goes on in the run it began.
+    Attributes:
+        mode: online, offline or off.
+        run_directory: of the pipeline.
+        run_name: of the pipeline, which is the group.
+        stage: name of the stage, which is the job type.
+        run_id: fixed, so that a resumed stage goes on in the run it began.
+        config: settings of the stage.
     """
-    if mode == "off":
-        return None
-    import wandb
 
-    run = wandb.init(
-        project=os.environ.get("WANDB_PROJECT", "teacher-student-lightning"),
-        name=f"{run_name}/{stage}",
-        group=run_name,
-        job_type=stage,
-        id=run_id,
-        resume="allow" if mode == "online" else None,
-        mode=mode,
-        dir=str(run_directory),
-        config=config,
-        settings=wandb.Settings(init_timeout=15, silent=True, console="off"),
-    )
-    return WandbLogger(experiment=run)
+    mode: Mode
+    run_directory: Path
+    run_name: str
+    stage: str
+    run_id: str
+    config: dict[str, Any]
+
+    def start(self) -> Any:
+        """Start or resume the run and return it, ``None`` where tracking is off."""
+        if self.mode == "off":
+            return None
+        import wandb
+
+        return wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "teacher-student-lightning"),
+            name=f"{self.run_name}/{self.stage}",
+            group=self.run_name,
+            job_type=self.stage,
+            id=self.run_id,
+            resume="allow" if self.mode == "online" else None,
+            mode=self.mode,
+            dir=str(self.run_directory),
+            config=self.config,
+            settings=wandb.Settings(init_timeout=15, silent=True, console="off"),
+        )
+
+    def logger(self, uses: str | None = None) -> Logger | None:
+        """Return a logger of the run, ``None`` where tracking is off.
+
+        Args:
+            uses: name of the artifact that the stage learns from, for the lineage.
+        """
+        run = self.start()
+        if run is None:
+            return None
+        if uses is not None:
+            run.config.update({"uses_artifact": uses}, allow_val_change=True)
+            if self.mode == "online":  # W&B has no lineage offline
+                run.use_artifact(f"{uses}:latest")
+        return WandbLogger(experiment=run)
+
+    def log_table(self, path: Path, numbers: dict[str, Any], alias: str) -> None:
+        """Log a pseudo-label table as an artifact, and what is known of it as the run's summary."""
+        run = self.start()
+        if run is None:
+            return
+        import wandb
+
+        artifact = wandb.Artifact(artifact_name(self.run_name, self.stage), type="pseudo-labels", metadata=numbers)
+        artifact.add_file(str(path))
+        run.log_artifact(artifact, aliases=["latest", alias])
+        scalars = {name: value for name, value in numbers.items() if isinstance(value, int | float)}
+        run.summary.update({f"pseudo_labels/{name}": value for name, value in scalars.items()})
+        finish_wandb()
+
+
+def artifact_name(run_name: str, stage: str) -> str:
+    """Return the name of a stage's artifact, of the characters that W&B allows."""
+    return re.sub(r"[^\w.-]", "-", f"{run_name}-{stage}")
 
 
 def finish_wandb() -> None:

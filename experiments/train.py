@@ -16,9 +16,13 @@ def run(command: TrainCommand) -> dict[str, Any]:
     pipeline = Run("train", command)
     source = build_source(command.data)
     data = build_labeled(source, command)
-    network = build_network(command.model, source, command.seed, option="model")
+    network = build_network(command.model, source, command.seed, option="model", say=pipeline.say)
     module = ClassificationModule(
-        network, source.num_classes, optimizer=command.optimizer, label_smoothing=command.label_smoothing
+        network,
+        source.num_classes,
+        optimizer=command.optimizer,
+        label_smoothing=command.label_smoothing,
+        transfer=command.model.transfer,
     )
     fitting = Fitting(pipeline)
 

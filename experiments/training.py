@@ -3,14 +3,17 @@
 import dataclasses
 import logging
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import torch
 from lightning import Trainer
 from lightning.pytorch.callbacks import Callback, LearningRateMonitor, Timer
 from lightning.pytorch.loggers import Logger
 
 from datamodules.labeled import LabeledDataModule
+from datamodules.pseudo_labeled import PseudoLabeledDataModule
 from datamodules.unlabeled import UnlabeledDataModule
 from experiments.building import describe_device
 from experiments.callbacks import (
@@ -25,12 +28,13 @@ from experiments.metrics_log import MetricsLog
 from experiments.run import Run
 from experiments.settings import TrainerSettings
 from experiments.stage import Record, Stage
-from experiments.tracking import create_wandb_logger, finish_wandb
+from experiments.tracking import StageTracking, artifact_name, finish_wandb
 from lightning_modules.checkpoints import AtomicCheckpointIO, load_checkpoint
 from lightning_modules.networks import count_parameters
 from lightning_modules.student import StudentModule
+from lightning_modules.weights import read_file
 
-Data: TypeAlias = LabeledDataModule | UnlabeledDataModule
+Data: TypeAlias = LabeledDataModule | UnlabeledDataModule | PseudoLabeledDataModule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,18 +49,37 @@ class Fitting:
     run: Run
     monitor: str = "val/accuracy"
 
-    def fit(self, stage: Stage, module: StudentModule, data: Data, settings: TrainerSettings) -> Record:
-        """Fit ``module``, evaluate its best epoch on validation and test, return the stage's record."""
+    def fit(
+        self,
+        stage: Stage,
+        module: StudentModule,
+        data: Data,
+        settings: TrainerSettings,
+        callbacks: Sequence[Callback] = (),
+        uses: str | None = None,
+    ) -> Record:
+        """Fit ``module``, evaluate its best epoch on validation and test, return the stage's record.
+
+        Args:
+            stage: where the fit leaves its checkpoints and metrics.
+            module: what is fitted; afterwards it has the weights of its best epoch.
+            data: what it is fitted to.
+            settings: the trainer's.
+            callbacks: beside those that every fit has.
+            uses: stage whose artifact is learned from, for W&B's lineage.
+        """
         resume = stage.resume_checkpoint()
         resume_step = int(load_checkpoint(resume)["global_step"]) if resume else 0
         self.run.say(f"{stage.name}: {count_parameters(module.network):,} parameters{resumed(resume_step)}")
         timer = Timer()
-        callbacks = [
+        every_fit = [
             timer,
             SplitInCheckpoint(data.split),
             *create_callbacks(stage.last_checkpoint.parent, self.run.settings.seed, self.monitor),
+            *callbacks,
         ]
-        trainer = create_trainer(settings, callbacks, self._loggers(stage, resume_step), stage.directory)
+        settings = dataclasses.replace(settings, strategy=strategy_for(module, settings))
+        trainer = create_trainer(settings, every_fit, self._loggers(stage, resume_step, uses), stage.directory)
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
             module.load_state_dict(load_checkpoint(stage.best_checkpoint)["state_dict"])
@@ -80,24 +103,25 @@ class Fitting:
         """
         trainer = create_trainer(settings, [StopOnSignals()], False, self.run.directory)
         metrics = evaluate(trainer, module, data)
-        if checkpoint is not None and load_checkpoint(checkpoint).get("split") != data.split:
+        if checkpoint is not None and read_file(checkpoint).get("split") != data.split:
             self.run.say(f"{checkpoint} was trained on another split of the data: no validation figures of it")
             metrics = {name: value for name, value in metrics.items() if not name.startswith("val/")}
         return describe(module, trainer, metrics) | {"seconds": None, "steps": None, "checkpoint": None}
 
-    def _loggers(self, stage: Stage, resume_step: int) -> list[Logger]:
-        loggers: list[Logger] = [MetricsLog(stage.directory, resume_step)]
-        if not self.run.is_main:
-            return loggers
-        wandb_logger = create_wandb_logger(
-            self.run.tracking,
-            run_directory=self.run.directory,
-            run_name=self.run.name,
-            stage=stage.name,
-            run_id=stage.read_id(),
-            config=stage.settings,
-        )
-        return loggers + ([wandb_logger] if wandb_logger else [])
+    def device(self, settings: TrainerSettings) -> torch.device:
+        """Return the device on which this process computes."""
+        return create_trainer(settings, [], False, self.run.directory).strategy.root_device
+
+    def tracking(self, stage: Stage) -> StageTracking:
+        """Return where the stage's W&B run goes; the first process has it alone."""
+        mode = self.run.tracking if self.run.is_main else "off"
+        run_id = stage.read_id() if self.run.is_main else ""
+        return StageTracking(mode, self.run.directory, self.run.name, stage.name, run_id, stage.settings)
+
+    def _loggers(self, stage: Stage, resume_step: int, uses: str | None) -> list[Logger]:
+        artifact = None if uses is None else artifact_name(self.run.name, uses)
+        wandb_logger = self.tracking(stage).logger(artifact)
+        return [MetricsLog(stage.directory, resume_step), *([wandb_logger] if wandb_logger else [])]
 
 
 def resumed(step: int) -> str:
@@ -133,6 +157,19 @@ def create_trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
     )
+
+
+def strategy_for(module: StudentModule, settings: TrainerSettings) -> str:
+    """Return the user's strategy; for gradual unfreezing on several processes, DDP that allows for frozen parameters.
+
+    DDP counts the parameters that learn once, before the first epoch, and waits for the gradients of all of them.
+    """
+    if module.transfer.mode != "gradual" or settings.strategy not in ("auto", "ddp"):
+        return settings.strategy
+    quiet_lightning()
+    devices = {name: getattr(settings, name) for name in ("accelerator", "devices", "num_nodes")}
+    is_single = Trainer(**devices, logger=False, enable_checkpointing=False).world_size == 1
+    return "auto" if is_single and settings.strategy == "auto" else "ddp_find_unused_parameters_true"
 
 
 def quiet_lightning() -> None:

@@ -102,12 +102,11 @@ def build_from_spec(checkpoint: dict[str, Any], path: str | Path) -> Network:
             f"checkpoint {path}: its network did not come from create_network, so it cannot be built from the file; "
             "build the network yourself and call load_network(path, network)"
         )
-    return create_network(
-        spec["name"],
-        num_classes=spec["num_classes"],
-        num_channels=spec["num_channels"],
-        mean=spec["mean"],
-        std=spec["std"],
-        input_size=spec["input_size"],
-        **spec["options"],
-    )
+    return rebuild(spec)
+
+
+def rebuild(spec: dict[str, Any], **changes: Any) -> Network:
+    """Build the untrained network that a checkpoint's ``NetworkSpec`` describes, with some arguments changed."""
+    described = {name: value for name, value in spec.items() if name != "options"}
+    # A spec names its stem only where it is the small one.
+    return create_network(**(described | {"stem": "standard"} | spec["options"] | changes))

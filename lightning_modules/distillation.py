@@ -1,15 +1,16 @@
 """Knowledge distillation, from any teacher to any student."""
 
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from lightning_modules.losses import distillation_loss
+from lightning_modules.losses import distillation_loss, with_auxiliary
 from lightning_modules.metrics import ClassificationMetrics
 from lightning_modules.schedules import Schedule
-from lightning_modules.settings import DistillationSettings, OptimizerSettings
+from lightning_modules.settings import DistillationSettings, OptimizerSettings, TransferSettings
 from lightning_modules.student import StudentModule
 from lightning_modules.teacher import FrozenTeacher
 
@@ -28,6 +29,7 @@ class DistillationModule(StudentModule):
         distillation: temperature, alpha, soft or hard labels, and their schedules.
         optimizer: optimizer and schedule.
         metrics: what validation and test compute; default ``ClassificationMetrics``.
+        transfer: which layers of the student learn, and how fast; default all alike.
     """
 
     def __init__(
@@ -39,8 +41,10 @@ class DistillationModule(StudentModule):
         distillation: DistillationSettings | None = None,
         optimizer: OptimizerSettings | None = None,
         metrics: MetricCollection | None = None,
+        transfer: TransferSettings | None = None,
     ) -> None:
-        super().__init__(student, metrics=metrics or ClassificationMetrics(num_classes), optimizer=optimizer)
+        metrics = metrics or ClassificationMetrics(num_classes)
+        super().__init__(student, metrics=metrics, optimizer=optimizer, transfer=transfer)
         self.teacher = FrozenTeacher(teacher)
         settings = distillation or DistillationSettings()
         self.labels = settings.labels
@@ -53,17 +57,18 @@ class DistillationModule(StudentModule):
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the distillation loss of a batch, or of a dictionary of batches taken together."""
         images, targets = join_streams(batch)
-        student_logits = self(images)
+        student_logits, auxiliary = self.forward_with_auxiliary(images)
         teacher_logits = self.teacher(images)
         require_same_classes(student_logits, teacher_logits)
-        loss = distillation_loss(
-            student_logits,
-            teacher_logits,
-            targets,
+        loss_of = partial(
+            distillation_loss,
+            teacher_logits=teacher_logits,
+            targets=targets,
             alpha=self.alpha(self.progress),
             temperature=self.temperature(self.progress),
             labels=self.labels,
         )
+        loss = with_auxiliary(loss_of, student_logits, auxiliary)
         self.track(loss, student_logits, targets)
         return loss
 

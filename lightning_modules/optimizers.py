@@ -1,33 +1,70 @@
 """Optimizers and learning-rate schedules."""
 
+from typing import Any
+
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from timm.optim import create_optimizer_v2
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
-from lightning_modules.settings import OptimizerSettings, require
+from lightning_modules.networks.layers import layer_groups
+from lightning_modules.settings import OptimizerSettings, TransferSettings, require
 
 WARMUP_START = 0.01
 """Share of the peak learning rate at which a warm-up starts."""
 
 
-def create_optimizer(network: nn.Module, settings: OptimizerSettings) -> Optimizer:
-    """Return the optimizer by timm's name, biases and norms without weight decay.
+def create_optimizer(
+    network: nn.Module, settings: OptimizerSettings, transfer: TransferSettings | None = None
+) -> Optimizer:
+    """Return the optimizer of what is not frozen by timm's name, biases and norms without weight decay.
+
+    Args:
+        network: whose parameters learn.
+        settings: name, learning rate and weight decay.
+        transfer: with the mode ``discriminative`` the learning rate falls towards the stem.
 
     Raises:
         ValueError: the name is not among timm's optimizers.
     """
     options = {"momentum": settings.momentum} if "sgd" in settings.name else {}
+    parameters: nn.Module | list[dict[str, Any]] = network
+    if transfer is not None and transfer.mode == "discriminative":
+        parameters = discriminative_groups(network, settings, transfer.layer_decay)
     try:
         optimizer: Optimizer = create_optimizer_v2(
-            network, opt=settings.name, lr=settings.lr, weight_decay=settings.weight_decay, **options
+            parameters, opt=settings.name, lr=settings.lr, weight_decay=settings.weight_decay, **options
         )
     except ValueError as error:
         raise ValueError(
             f"optimizer.name: got {settings.name!r}, expected a name of timm.optim.list_optimizers() ({error})"
         ) from error
     return optimizer
+
+
+def discriminative_groups(network: nn.Module, settings: OptimizerSettings, layer_decay: float) -> list[dict[str, Any]]:
+    """Return parameter groups whose learning rates fall by ``layer_decay`` a group of layers, from head to stem.
+
+    Howard and Ruder 2018, "Universal language model fine-tuning for text classification", section 3.2. (timm's own
+    layer decay leaves a scale in the groups that only timm's schedules apply.)
+    """
+    parameters = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+    groups: list[dict[str, Any]] = []
+    for distance, names in enumerate(reversed(layer_groups(network))):
+        rate = settings.lr * layer_decay**distance
+        learning = {name: parameters[name] for name in names if name in parameters}
+        for decayed in (False, True):
+            chosen = [parameter for name, parameter in learning.items() if is_decayed(name, parameter) == decayed]
+            if chosen:
+                weight_decay = settings.weight_decay if decayed else 0.0
+                groups.append({"params": chosen, "lr": rate, "weight_decay": weight_decay})
+    return groups
+
+
+def is_decayed(name: str, parameter: nn.Parameter) -> bool:
+    """Return whether a parameter is neither a bias nor of a norm, as timm tells them apart."""
+    return parameter.ndim > 1 and not name.endswith(".bias")
 
 
 def create_schedule(optimizer: Optimizer, settings: OptimizerSettings, num_steps: int) -> LRScheduler:
@@ -48,8 +85,10 @@ def create_schedule(optimizer: Optimizer, settings: OptimizerSettings, num_steps
     return SequentialLR(optimizer, [LinearLR(optimizer, WARMUP_START, total_iters=warmup), main], [warmup])
 
 
-def configure(network: nn.Module, settings: OptimizerSettings, num_steps: int) -> OptimizerLRScheduler:
+def configure(
+    network: nn.Module, settings: OptimizerSettings, num_steps: int, transfer: TransferSettings | None = None
+) -> OptimizerLRScheduler:
     """Return what Lightning's ``configure_optimizers`` returns: optimizer and a schedule stepped every batch."""
-    optimizer = create_optimizer(network, settings)
+    optimizer = create_optimizer(network, settings, transfer)
     schedule = create_schedule(optimizer, settings, num_steps)
     return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}

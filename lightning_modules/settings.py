@@ -67,6 +67,51 @@ class DistillationSettings:
         )
 
 
+@dataclass(frozen=True)
+class TransferSettings:
+    """Which layers of a pretrained network learn, and how fast. Layers come in groups, from the stem to the head.
+
+    Args:
+        mode: ``full`` trains everything alike; ``head`` the classifier alone, batch norms of the rest frozen too;
+            ``last_stages`` also the last groups before it; ``discriminative`` everything, slower towards the stem
+            (Howard and Ruder 2018, section 3.2); ``gradual`` one group more every few epochs, from the head on
+            (section 3.3).
+        num_stages: of last_stages: groups that learn beside the head.
+        layer_decay: of discriminative: learning rate of a group over that of the group after it.
+        unfreeze_every: of gradual: epochs until one group more learns.
+    """
+
+    mode: Literal["full", "head", "last_stages", "discriminative", "gradual"] = "full"
+    num_stages: int = 1
+    layer_decay: float = 0.75
+    unfreeze_every: int = 1
+
+    def __post_init__(self) -> None:
+        require(self.num_stages >= 1, "transfer.num_stages", self.num_stages, "1 or more; mode=head trains no stage")
+        require(0 < self.layer_decay <= 1, "transfer.layer_decay", self.layer_decay, "a factor in (0, 1], such as 0.75")
+        require(self.unfreeze_every >= 1, "transfer.unfreeze_every", self.unfreeze_every, "1 or more epochs")
+
+
+@dataclass(frozen=True)
+class PseudoLabelLossSettings:
+    """The pseudo-label term ``weight * T^2 * KL`` of a noisy student's loss (Xie et al. 2020).
+
+    Args:
+        temperature: T, which softens both distributions; hard pseudo-labels have none.
+        weight: of the term; the cross-entropy with the true labels has 1.
+        ramp_up: share of the training over which the weight rises linearly from 0; 0 has it from the start.
+    """
+
+    temperature: float = 1.0
+    weight: float = 1.0
+    ramp_up: float = 0.0
+
+    def __post_init__(self) -> None:
+        require(self.temperature > 0, "pseudo_labels.temperature", self.temperature, "a temperature above 0, such as 1")
+        require(self.weight >= 0, "pseudo_labels.weight", self.weight, "0 (labelled images alone) or more")
+        require(0 <= self.ramp_up <= 1, "pseudo_labels.ramp_up", self.ramp_up, "a share of the training in 0..1")
+
+
 def require(holds: bool, option: str, given: object, expected: str) -> None:
     """Raise a ``ValueError`` that names the option, what was given and what is expected, unless it holds."""
     if not holds:

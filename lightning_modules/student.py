@@ -1,6 +1,6 @@
 """What every learner of this project shares: one network, its evaluation, its optimizer."""
 
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from lightning import LightningModule
@@ -10,7 +10,8 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from lightning_modules import optimizers
 from lightning_modules.losses import cross_entropy
-from lightning_modules.settings import OptimizerSettings
+from lightning_modules.settings import OptimizerSettings, TransferSettings
+from lightning_modules.transfer import FREEZING, begin_transfer, hold_norms, set_trainable
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -24,14 +25,21 @@ class StudentModule(LightningModule):
         network: takes images ``(N, C, H, W)`` in ``[0, 1]``, returns logits ``(N, K)`` or ``(N, K, H, W)``.
         metrics: what is computed from logits and targets on validation and test data.
         optimizer: optimizer and schedule.
+        transfer: which layers learn, and how fast; default all alike.
     """
 
     def __init__(
-        self, network: nn.Module, *, metrics: MetricCollection, optimizer: OptimizerSettings | None = None
+        self,
+        network: nn.Module,
+        *,
+        metrics: MetricCollection,
+        optimizer: OptimizerSettings | None = None,
+        transfer: TransferSettings | None = None,
     ) -> None:
         super().__init__()
         self.network = network
         self.optimizer_settings = optimizer or OptimizerSettings()
+        self.transfer = transfer or TransferSettings()
         self.metrics = nn.ModuleDict({"val": metrics.clone(), "test": metrics.clone()})
         self.losses = nn.ModuleDict({"val": MeanMetric(), "test": MeanMetric()})
 
@@ -40,13 +48,35 @@ class StudentModule(LightningModule):
         logits: Tensor = self.network(images)
         return logits
 
+    def forward_with_auxiliary(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the logits of ``images`` and those of the network's auxiliary classifiers, where it has any."""
+        forward = getattr(self.network, "forward_with_auxiliary", None)
+        return forward(images) if forward is not None else (self(images), ())
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training or evaluation; batch norms among frozen layers stay in evaluation."""
+        super().train(mode)
+        if self.transfer.mode in FREEZING:
+            hold_norms(self.network)
+        return self
+
+    def setup(self, stage: str) -> None:
+        """Settle which layers learn, before the optimizer and DDP look at them."""
+        if stage == "fit":
+            begin_transfer(self.network, self.transfer)
+            if self.transfer.mode in FREEZING:
+                self.network.train()  # an earlier fit may have left batch norms in evaluation mode
+
     def on_train_start(self) -> None:
         """Note how long the run is, which schedules of loss weights need."""
         self._num_steps = max(1, int(self.trainer.estimated_stepping_batches))
         self._unchecked_loss: tuple[int, Tensor] | None = None
 
     def on_train_epoch_start(self) -> None:
-        """Start the epoch's sums: loss, correct predictions, labelled targets and steps."""
+        """Freeze what does not learn in this epoch; start the sums of loss, correct predictions, targets, steps."""
+        if self.transfer.mode in FREEZING:
+            set_trainable(self.network, self.transfer, self.current_epoch)
+            hold_norms(self.network.train())
         self._sums = torch.zeros(4, device=self.device)
 
     def on_train_epoch_end(self) -> None:
@@ -82,7 +112,7 @@ class StudentModule(LightningModule):
         num_steps = self.trainer.estimated_stepping_batches
         if num_steps == float("inf"):
             raise ValueError("max_epochs: got -1, expected a number, or max_steps: the schedule needs the run's length")
-        return optimizers.configure(self.network, self.optimizer_settings, int(num_steps))
+        return optimizers.configure(self.network, self.optimizer_settings, int(num_steps), self.transfer)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Add what is needed to build the network again."""

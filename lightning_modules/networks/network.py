@@ -1,11 +1,14 @@
 """A network that owns its normalisation."""
 
+import copy
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from lightning_modules.networks.layers import find_head
 
 
 @dataclass(frozen=True)
@@ -19,7 +22,7 @@ class NetworkSpec:
         mean: per channel, in units of ``[0, 1]``.
         std: likewise.
         input_size: side to which images are resized first, ``None`` to take them as they come.
-        options: keyword arguments of the network's builder.
+        options: keyword arguments of ``create_network`` with what was decided when it was built, such as ``stem``.
     """
 
     name: str
@@ -39,7 +42,8 @@ class Network(nn.Module):
     """Takes images in ``[0, 1]``, normalises (and, if asked, resizes) them itself, returns logits.
 
     Args:
-        body: the network proper, which expects normalised images.
+        body: the network proper, which expects normalised images. In training mode it may return a tuple of logits
+            and auxiliary logits; it then names its auxiliary classifiers in an attribute ``auxiliary_heads``.
         spec: how it was built.
     """
 
@@ -55,11 +59,41 @@ class Network(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits ``(N, K)`` or ``(N, K, H, W)`` of ``images (N, C, H, W)`` in ``[0, 1]``."""
+        return self.forward_with_auxiliary(images)[0]
+
+    def forward_with_auxiliary(self, images: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """Return the logits ``(N, K)`` and, in training mode, those of each auxiliary classifier."""
         if self.spec.input_size is not None:
             size = (self.spec.input_size, self.spec.input_size)
             images = F.interpolate(images, size=size, mode="bilinear", antialias=True)
-        logits: Tensor = self.body((images - self.mean) / self.std)
-        return logits
+        outputs = self.body((images - self.mean) / self.std)
+        if isinstance(outputs, Tensor):
+            return outputs, ()
+        logits, *auxiliary = outputs
+        return logits, tuple(auxiliary)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Return what the classifier sees of ``images (N, C, H, W)``: ``(N, D)``, maps averaged over their pixels.
+
+        Raises:
+            ValueError: the network has no classifier for its number of classes.
+        """
+        seen: list[Tensor] = []
+        head = self.body.get_submodule(find_head(self.body, self.spec.num_classes))
+        hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+        try:
+            self(images)
+        finally:
+            hook.remove()
+        return seen[-1] if seen[-1].ndim == 2 else seen[-1].flatten(2).mean(dim=2)
+
+    def without_auxiliary(self) -> "Network":
+        """Return a copy in evaluation mode that has no auxiliary classifiers: what is exported."""
+        network = copy.deepcopy(self).eval()
+        for name in getattr(network.body, "auxiliary_heads", ()):
+            setattr(network.body, name, None)
+            network.body.aux_logits = False  # type: ignore[assignment]
+        return network
 
 
 def count_parameters(network: nn.Module) -> int:

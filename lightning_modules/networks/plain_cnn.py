@@ -1,6 +1,7 @@
 """Plain convolutional networks for small images."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -51,3 +52,6 @@ class PlainCNN(nn.Module):
         features: Tensor = self.features(images)
         logits: Tensor = self.classifier(self.dropout(features.mean(dim=(2, 3))))
         return logits
+
+
+NETWORKS: dict[str, Callable[..., nn.Module]] = {name: partial(PlainCNN, widths) for name, widths in WIDTHS.items()}

@@ -1,19 +1,26 @@
-"""Networks by name: our own few, then everything of timm."""
+"""From a network's name, and the images it is to take, to the network."""
 
-import difflib
-from collections.abc import Sequence
-from typing import Any
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Literal, get_args
 
-import timm
 from torch import nn
 
+from lightning_modules.networks.names import TIMM, Origin, resolve
 from lightning_modules.networks.network import Network, NetworkSpec
-from lightning_modules.networks.plain_cnn import WIDTHS, PlainCNN
+from lightning_modules.networks.noise import has_none
+from lightning_modules.networks.smallest_input import require_large_enough
+from lightning_modules.networks.stems import LARGEST_SMALL_SIDE, make_stem_small, small_patches
+from lightning_modules.networks.torchvision_networks import OWN_NAMES
 
+WIDTH_MULTIPLIERS = (0.1, 2.0)
+RATES = ("drop_rate", "drop_path_rate")
+MULTIPLIED = ("mobilenet_v1", "mobilenet_v2", "mobilenet_v3_small", "mobilenet_v3_large")
+"""Networks that have a resolution multiplier beside the width multiplier."""
 
-def available_networks() -> list[str]:
-    """Return the names that ``create_network`` knows."""
-    return [*WIDTHS, *timm.list_models()]
+Stem = Literal["auto", "standard", "small"]
+Build = Callable[[dict[str, Any]], nn.Module]
 
 
 def create_network(
@@ -24,7 +31,11 @@ def create_network(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     pretrained: bool = False,
+    image_size: int | None = None,
     input_size: int | None = None,
+    stem: Stem = "auto",
+    drop_rate: float | None = None,
+    drop_path_rate: float | None = None,
     **options: Any,
 ) -> Network:
     """Build a network by name, wrapped so that it takes images in ``[0, 1]``.
@@ -35,57 +46,138 @@ def create_network(
         num_channels: channels ``C`` of the images.
         mean: per channel in ``[0, 1]``; default the network's own, else 0.5.
         std: likewise.
-        pretrained: load timm's published weights; their mean and standard deviation then go before the ones given.
-        input_size: side to which images are resized first.
-        **options: handed to the builder, such as ``drop_rate``.
+        pretrained: load the published weights; their mean and standard deviation then go before the ones given.
+        image_size: side of the images as they come, in pixels: chooses the stem, and is checked to be large enough.
+        input_size: side to which images are resized first, in pixels.
+        stem: ``small`` keeps the side of small images, ``standard`` is the published one, ``auto`` takes ``small``
+            for images up to 64 pixels that are not resized, where the network has it and is not pretrained.
+        drop_rate: dropout before the classifier.
+        drop_path_rate: stochastic depth of the residual blocks.
+        **options: handed to the builder, such as ``width_multiplier``; ``resolution_multiplier``, of the MobileNets,
+            resizes images to that share of ``image_size``.
 
     Raises:
-        ValueError: the name, or pretrained weights of it, are not there.
+        ValueError: the name, an option or pretrained weights are not there, or the images are too small.
     """
-    if name in WIDTHS:
-        if pretrained:
-            raise ValueError(f"pretrained: got True for {name!r}, expected False: it has no published weights")
-        body: nn.Module = PlainCNN(WIDTHS[name], num_classes, num_channels, **options)
-        published: dict[str, Any] = {}
+    origin, plain_name = resolve(name)
+    small = choose_stem(name, stem, image_size, input_size, pretrained)
+    input_size = resized(plain_name, image_size, input_size, options.pop("resolution_multiplier", None))
+    rates = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
+    options |= {option: rate for option, rate in rates.items() if rate is not None}
+    require_in_range(options)
+    build = partial(origin.create_body, plain_name, num_classes, num_channels, pretrained)
+    if small:
+        side = input_size or image_size
+        body, options = with_small_stem(name, origin, build, options, side, required=stem == "small")
     else:
-        body = create_timm_body(name, num_classes, num_channels, pretrained, options)
-        published = getattr(body, "pretrained_cfg", {})
-    if pretrained:
-        mean, std = None, None
+        body = built(name, build, options)
+    if image_size is not None:
+        require_large_enough(name, body, num_channels, image_size, input_size)
+    published = origin.published(plain_name)
     spec = NetworkSpec(
         name=name,
         num_classes=num_classes,
         num_channels=num_channels,
-        mean=per_channel(mean or published.get("mean", (0.5,)), num_channels),
-        std=per_channel(std or published.get("std", (0.5,)), num_channels),
+        mean=per_channel(published.mean if pretrained or not mean else mean, num_channels),
+        std=per_channel(published.std if pretrained or not std else std, num_channels),
         input_size=input_size,
         options=options,
     )
     return Network(body, spec)
 
 
-def create_timm_body(
-    name: str, num_classes: int, num_channels: int, pretrained: bool, options: dict[str, Any]
-) -> nn.Module:
-    """Build timm's model ``name``; say at once and clearly what is missing."""
-    if not timm.is_model(name):
-        nearest = difflib.get_close_matches(name, available_networks(), n=3)
-        raise ValueError(
-            f"network: got {name!r}, expected one of ours ({', '.join(WIDTHS)}) or a timm name"
-            + (f"; did you mean {' or '.join(nearest)}?" if nearest else "")
-        )
+def built(name: str, build: Build, options: dict[str, Any]) -> nn.Module:
+    """Return the network's body.
+
+    Raises:
+        ValueError: it does not take one of the options.
+    """
     try:
-        body: nn.Module = timm.create_model(
-            name, pretrained=pretrained, num_classes=num_classes, in_chans=num_channels, **options
-        )
-    except (OSError, RuntimeError) as error:
-        if not pretrained:
+        return build(options)
+    except TypeError as error:
+        keyword = re.search(r"keyword argument '(\w+)'", str(error))
+        if keyword is None:
             raise
+        names = {theirs: ours for ours, theirs in OWN_NAMES.items() if ours in options}
+        option = names.get(keyword[1], keyword[1])
+        taken = "multiple values" in str(error)
+        if option in RATES and not taken:
+            raise has_none(name, option, options[option]) from error
+        why = "which sets it itself" if taken else "which has no such option"
+        raise ValueError(f"{option}: got {options.get(option)!r} for {name!r}, {why}; leave it out") from error
+
+
+def with_small_stem(
+    name: str, origin: Origin, build: Build, options: dict[str, Any], side: int | None, *, required: bool
+) -> tuple[nn.Module, dict[str, Any]]:
+    """Return the body with a stem for images of ``side`` pixels, and the options that build it again.
+
+    Raises:
+        ValueError: it has none, and one is ``required``.
+    """
+    patches = {} if origin is not TIMM or "patch_size" in options else small_patches(name.rpartition("/")[2], side)
+    body = built(name, build, options | patches)
+    if "patch_size" in options | patches or make_stem_small(body):
+        return body, options | patches | {"stem": "small"}
+    if required:
         raise ValueError(
-            f"pretrained: the weights of {name!r} could not be had ({first_line(error)}); "
-            "use --teacher.checkpoint with a local file, or a machine that reaches the hub once"
-        ) from error
-    return body
+            f"stem: got 'small' for {name!r}, expected 'auto' or 'standard': it has no stem that can be made small; "
+            "give input_size for small images"
+        )
+    return body, options
+
+
+def choose_stem(name: str, stem: Stem, image_size: int | None, input_size: int | None, pretrained: bool) -> bool:
+    """Return whether the stem is to be made small.
+
+    Raises:
+        ValueError: there is no such stem, or it would lose published weights.
+    """
+    if stem not in get_args(Stem):
+        raise ValueError(f"stem: got {stem!r}, expected one of {', '.join(get_args(Stem))}")
+    if stem == "small" and pretrained:
+        raise ValueError(
+            f"stem: got 'small' for the pretrained {name!r}, expected 'standard', which has the published weights; "
+            "enlarge small images by input_size"
+        )
+    if stem == "auto":
+        return image_size is not None and image_size <= LARGEST_SMALL_SIDE and input_size is None and not pretrained
+    return stem == "small"
+
+
+def require_in_range(options: dict[str, Any]) -> None:
+    """Raise a ``ValueError`` where a rate or the width multiplier is out of range."""
+    for option in RATES:
+        rate = options.get(option, 0)
+        if not 0 <= rate < 1:
+            raise ValueError(f"{option}: got {rate}, expected a probability in [0, 1), such as 0.2")
+    lowest, highest = WIDTH_MULTIPLIERS
+    width = options.get("width_multiplier", 1)
+    if not lowest <= width <= highest:
+        raise ValueError(f"width_multiplier: got {width}, expected {lowest} to {highest}; the papers use 0.25 to 1.4")
+
+
+def resized(name: str, image_size: int | None, input_size: int | None, multiplier: float | None) -> int | None:
+    """Return the side to which images are resized, after the resolution multiplier (Howard et al. 2017, section 3.4).
+
+    Raises:
+        ValueError: the multiplier is out of range, or the network or the images have none.
+    """
+    if multiplier is None:
+        return input_size
+    if name not in MULTIPLIED:
+        raise ValueError(
+            f"resolution_multiplier: got {multiplier} for {name!r}, expected it only for {', '.join(MULTIPLIED)}; "
+            "use input_size"
+        )
+    if not 0 < multiplier <= 1:
+        raise ValueError(f"resolution_multiplier: got {multiplier}, expected a share in (0, 1]; input_size enlarges")
+    if image_size is None or input_size is not None:
+        raise ValueError(
+            f"resolution_multiplier: got {multiplier} with image_size={image_size} and input_size={input_size}, "
+            "expected image_size, which it multiplies, and no input_size"
+        )
+    return max(1, round(multiplier * image_size))
 
 
 def per_channel(values: Sequence[float], num_channels: int) -> tuple[float, ...]:
@@ -96,8 +188,3 @@ def per_channel(values: Sequence[float], num_channels: int) -> tuple[float, ...]
     if len(values) == num_channels:
         return tuple(values)
     return (sum(values) / len(values),) * num_channels
-
-
-def first_line(error: BaseException) -> str:
-    """Return the first line of an error's text."""
-    return (str(error).splitlines() or [type(error).__name__])[0]

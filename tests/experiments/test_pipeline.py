@@ -10,7 +10,8 @@ from sklearn.datasets import load_digits
 
 from experiments.command_line import carry_out
 from experiments.commands import DistillCommand, EvaluateCommand, TrainCommand
-from experiments.settings import DataSettings, NetworkSettings, TeacherSettings, TrainerSettings
+from experiments.network_settings import NetworkSettings, TeacherSettings
+from experiments.settings import DataSettings, TrainerSettings
 from lightning_modules.checkpoints import load_checkpoint, load_network
 from lightning_modules.settings import OptimizerSettings
 from tests.conftest import run_command

@@ -13,7 +13,8 @@ import torch
 from experiments import callbacks
 from experiments.command_line import carry_out
 from experiments.commands import DistillCommand
-from experiments.settings import DataSettings, NetworkSettings, TeacherSettings, TrainerSettings
+from experiments.network_settings import NetworkSettings, TeacherSettings
+from experiments.settings import DataSettings, TrainerSettings
 from lightning_modules.checkpoints import load_checkpoint
 from tests.conftest import ROOT, clean_environment
 

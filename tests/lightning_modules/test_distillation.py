@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from datamodules.batch import Batch
-from datamodules.batch import unit_interval
+from datamodules.batch import Batch, unit_interval
 from datamodules.labeled import LabeledDataModule
 from datamodules.unlabeled import UnlabeledDataModule
 from lightning_modules.distillation import DistillationModule, join_streams

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from lightning_modules.networks import create_network
+from lightning_modules.networks.layers import layer_groups
 from lightning_modules.optimizers import create_optimizer, create_schedule
-from lightning_modules.settings import OptimizerSettings
+from lightning_modules.settings import OptimizerSettings, TransferSettings
 
 
 def learning_rates(settings: OptimizerSettings, num_steps: int) -> list[float]:
@@ -38,6 +39,57 @@ def test_biases_and_norms_are_not_decayed():
     expected = {id(parameter) for parameter in network.parameters() if parameter.ndim > 1}
     assert decayed == expected
     assert {group["weight_decay"] for group in optimizer.param_groups} == {0, 0.1}
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+def test_discriminative_rates_cover_every_parameter_once(weight_decay):
+    network = create_network("resnet8", num_classes=10, num_channels=1)
+    settings = OptimizerSettings(name="sgd", lr=0.8, weight_decay=weight_decay)
+    optimizer = create_optimizer(network, settings, TransferSettings("discriminative", layer_decay=0.5))
+    found = [
+        (id(parameter), group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    ]
+    named = dict(network.named_parameters())
+    expected = [
+        (id(named[name]), 0.8 * 0.5**distance, weight_decay if named[name].ndim > 1 else 0.0)
+        for distance, names in enumerate(reversed(layer_groups(network)))
+        for name in names
+    ]
+    assert sorted(found) == sorted(expected)
+    assert optimizer.param_groups[0]["momentum"] == settings.momentum
+
+
+def test_the_schedule_keeps_the_ratios_of_discriminative_rates():
+    network = create_network("cnn_tiny", num_classes=10, num_channels=1)
+    settings = OptimizerSettings(lr=1.0, warmup_steps=2)
+    optimizer = create_optimizer(network, settings, TransferSettings("discriminative", layer_decay=0.5))
+    schedule = create_schedule(optimizer, settings, 10)
+    for _ in range(8):
+        rates = sorted({group["lr"] for group in optimizer.param_groups})
+        assert rates == pytest.approx([rates[-1] * 0.25, rates[-1] * 0.5, rates[-1]])
+        optimizer.step()
+        schedule.step()
+
+
+@pytest.mark.parametrize("mode", ["full", "head", "last_stages", "gradual"])
+def test_other_modes_have_the_groups_of_no_transfer(mode):
+    network = create_network("cnn_tiny", num_classes=10, num_channels=1)
+    plain, transferred = (
+        create_optimizer(network, OptimizerSettings(), transfer) for transfer in (None, TransferSettings(mode))
+    )
+    assert str(plain) == str(transferred)
+    ids = [[list(map(id, g["params"])) for g in each.param_groups] for each in (plain, transferred)]
+    assert ids[0] == ids[1]
+
+
+def test_what_is_frozen_is_left_out():
+    network = create_network("cnn_tiny", num_classes=10, num_channels=1)
+    network.body.features.requires_grad_(False)
+    optimizer = create_optimizer(network, OptimizerSettings(), TransferSettings("head"))
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    assert held == {id(parameter) for parameter in network.body.classifier.parameters()}
 
 
 def test_sgd_has_its_momentum():
