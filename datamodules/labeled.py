@@ -87,6 +87,11 @@ class LabeledDataModule(LightningDataModule):
         """Number of classes ``K``."""
         return self.source.num_classes
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """``K`` names, in the order of the class indices."""
+        return self.source.class_names
+
     def train_dataloader(self) -> DataLoader[PixelBatch]:
         """Return the stream of labelled training batches."""
         return self.labeled_stream(self.steps_per_epoch, start_epoch(self))

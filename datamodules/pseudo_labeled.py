@@ -92,6 +92,11 @@ class PseudoLabeledDataModule(LightningDataModule):
         """Number of classes ``K``."""
         return self.labeled.num_classes
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """``K`` names, in the order of the class indices."""
+        return self.labeled.class_names
+
     def train_dataloader(self) -> CombinedLoader:
         """Return both streams, with as many batches."""
         seed, epoch = self.labeled.seed, start_epoch(self)

@@ -58,6 +58,11 @@ class UnlabeledDataModule(LightningDataModule):
         """Number of classes ``K``."""
         return self.labeled.num_classes
 
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """``K`` names, in the order of the class indices."""
+        return self.labeled.class_names
+
     def train_dataloader(self) -> CombinedLoader:
         """Return both streams, with as many batches."""
         epoch = start_epoch(self)

@@ -3,7 +3,6 @@
 import dataclasses
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,12 +15,15 @@ from datamodules.sources.class_subset import select_classes
 from datamodules.sources.source import Source
 from datamodules.unlabeled import UnlabeledDataModule
 from datamodules.views import Mixing, View, create_policy
-from experiments.commands import Command
+from experiments.commands import DataCommand
+from experiments.files import as_path
 from experiments.network_settings import RATES, NetworkSettings
 from experiments.settings import AugmentationSettings, DataSettings
 from lightning_modules.checkpoints import rebuild
 from lightning_modules.networks import Network, NetworkSpec, create_network
 from lightning_modules.networks.names import resolve
+from lightning_modules.networks.registry import resized
+from lightning_modules.networks.shapes import ShapesOnly
 from lightning_modules.weights import load_weights, read_weights
 
 
@@ -41,11 +43,6 @@ def build_source(settings: DataSettings) -> Source:
         cache=as_path(settings.cache),
     )
     return source if settings.classes is None else select_classes(source, settings.classes)
-
-
-def as_path(text: str | None) -> Path | None:
-    """Return the path that a setting names, ``~`` expanded."""
-    return None if text is None else Path(text).expanduser()
 
 
 def build_view(settings: AugmentationSettings, seed: int) -> View:
@@ -71,7 +68,7 @@ def build_mixing(settings: AugmentationSettings, num_classes: int, seed: int) ->
 
 def build_labeled(
     source: Source,
-    command: Command,
+    command: DataCommand,
     *,
     all_labels: bool = False,
     steps_per_epoch: int | None = None,
@@ -138,6 +135,7 @@ def build_network(
         require_name(settings, option)
         network = create_named(settings, source)
     else:
+        settings = with_side(settings, file.spec["name"], source)
         require_same_network(settings, file.spec, option)
         if exact:
             require_fits(NetworkSpec(**file.spec), source, f"{option}.checkpoint {settings.checkpoint}")
@@ -190,6 +188,14 @@ def require_name(settings: NetworkSettings, option: str) -> None:
         )
 
 
+def with_side(settings: NetworkSettings, name: str, source: Source) -> NetworkSettings:
+    """Return the settings with the input size that their resolution multiplier, if there is one, means."""
+    options = dict(settings.options)
+    multiplier = options.pop("resolution_multiplier", None)
+    side = resized(resolve(name)[1], image_side(source), settings.input_size, multiplier)
+    return dataclasses.replace(settings, options=options, input_size=side)
+
+
 def require_same_network(settings: NetworkSettings, spec: dict[str, Any], option: str) -> None:
     """Raise a ``ValueError`` where a setting contradicts how the network of one of our checkpoints was built.
 
@@ -199,7 +205,8 @@ def require_same_network(settings: NetworkSettings, spec: dict[str, Any], option
     stem = None if settings.stem == "auto" else settings.stem
     asked: dict[str, Any] = {"input_size": settings.input_size, "stem": stem}
     for name in settings.options.keys() - set(RATES):
-        built[f"options.{name}"], asked[f"options.{name}"] = spec["options"].get(name), settings.options[name]
+        if name in spec["options"] or changes_layers(spec, name, settings.options[name]):
+            built[f"options.{name}"], asked[f"options.{name}"] = spec["options"].get(name), settings.options[name]
     if settings.network is not None and resolve(settings.network) != resolve(spec["name"]):
         built["network"], asked["network"] = spec["name"], settings.network
     for name, value in asked.items():
@@ -208,6 +215,12 @@ def require_same_network(settings: NetworkSettings, spec: dict[str, Any], option
                 f"{option}.{name}: got {value!r}, but {settings.checkpoint} was trained with {built[name]!r}; leave it "
                 "out to take the checkpoint's, or choose another checkpoint"
             )
+
+
+def changes_layers(spec: dict[str, Any], name: str, value: Any) -> bool:
+    """Return whether an option that was not given when a network was built changes it; a default does not."""
+    with torch.device("meta"), ShapesOnly():
+        return repr(rebuild(spec)) != repr(rebuild(spec, **{name: value}))
 
 
 def require_fits(network: nn.Module | NetworkSpec, source: Source, option: str) -> None:

@@ -1,6 +1,7 @@
 """Callbacks that every fit of an experiment has."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -121,15 +122,18 @@ class StopOnSignals(Callback):
 
 
 class SplitInCheckpoint(Callback):
-    """Notes in every checkpoint which samples it was trained and validated on.
+    """Notes in every checkpoint which samples it was trained and validated on, and the names of their classes.
 
     Args:
         split: the datamodule's ``split``.
+        class_names: ``K`` names in the order of the class indices.
     """
 
-    def __init__(self, split: dict[str, object]) -> None:
+    def __init__(self, split: dict[str, object], class_names: Sequence[str]) -> None:
         self.split = split
+        self.class_names = list(class_names)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        """Add the split."""
+        """Add the split and the names."""
         checkpoint["split"] = self.split
+        checkpoint["class_names"] = self.class_names

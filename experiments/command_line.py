@@ -18,6 +18,8 @@ from experiments.commands import (
     EvaluateCommand,
     InspectDataCommand,
     NetworksCommand,
+    PseudoLabelCommand,
+    SelfTrainCommand,
     TrainCommand,
 )
 from experiments.interruption import Interrupted, raise_on_signals
@@ -25,6 +27,8 @@ from experiments.interruption import Interrupted, raise_on_signals
 COMMANDS: dict[str, tuple[type, str]] = {
     "train": (TrainCommand, "experiments.train"),
     "distill": (DistillCommand, "experiments.distill"),
+    "self-train": (SelfTrainCommand, "experiments.self_train"),
+    "pseudo-label": (PseudoLabelCommand, "experiments.pseudo_label"),
     "inspect-data": (InspectDataCommand, "experiments.inspect_data"),
     "evaluate": (EvaluateCommand, "experiments.evaluate"),
     "networks": (NetworksCommand, "experiments.networks"),
@@ -57,6 +61,10 @@ class CommandParser(ArgumentParser):
             nearest = longer or difflib.get_close_matches(unknown, self.option_names(), n=1)
             if nearest:
                 print(f"  did you mean {nearest[0]}?", file=sys.stderr)
+        for group, value in values_of_groups(text):
+            first = next((name for name in self.option_names() if name.startswith(f"--{group}.")), None)
+            if first:
+                print(f"  {group} is a group of options; did you mean {first} {value}?", file=sys.stderr)
         print(f"  all options: {self.prog} --help", file=sys.stderr)
         sys.exit(BAD_INPUT)
 
@@ -71,6 +79,11 @@ def unknown_options(message: str) -> list[str]:
     in_yaml = re.findall(r"Group '([^']+)' does not accept option '([^']+)'", message)
     at_top = re.findall(r"Option '([^']+)' is not accepted", message)
     return typed + [f"--{group}.{option}" for group, option in in_yaml] + [f"--{option}" for option in at_top]
+
+
+def values_of_groups(message: str) -> list[tuple[str, str]]:
+    """Return the groups of options, and what was given for each, that a parser's message took for files."""
+    return re.findall(r"""^Parser key "([\w.]+)": Unable to load config '([^']+)'""", message)
 
 
 def build_parser(command: str, program: Program = EXPERIMENTS) -> CommandParser:
@@ -105,7 +118,7 @@ def main(arguments: Sequence[str], program: Program = EXPERIMENTS) -> int:
 
 def qualified(message: str, options: dict[str, Any]) -> str:
     """Return a message that begins ``option: got value`` with the option's whole name, where only one can be meant."""
-    match = re.match(r"([\w.]+): got ([^,]+),", message)
+    match = re.match(r"([\w.]+): got (.+?), expected", message)
     if match is None:
         return message
     option, given = match.groups()

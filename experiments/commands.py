@@ -1,16 +1,36 @@
 """The commands: what each of them lets a user set. No torch here: parsing answers at once."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from experiments.network_settings import NetworkSettings, TeacherSettings
+from experiments.pseudo_label_settings import SelectionSettings
+from experiments.rounds import RoundSettings
 from experiments.settings import DataSettings, TrainerSettings
 from lightning_modules.settings import DistillationSettings, OptimizerSettings, require
 
 
 @dataclass(frozen=True, kw_only=True)
-class Command:
-    """What every command has.
+class DataCommand:
+    """What every command has that looks at images.
+
+    Args:
+        seed: of initial weights, order of batches, views and dropout.
+        data: the images, and which of them are labelled.
+        trainer: Lightning's Trainer.
+    """
+
+    seed: int = 0
+    data: DataSettings = field(default_factory=DataSettings)
+    trainer: TrainerSettings = field(default_factory=TrainerSettings)
+
+    def __post_init__(self) -> None:
+        require(self.seed >= 0, "seed", self.seed, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command(DataCommand):
+    """What every command has that leaves a run's directory.
 
     Args:
         name: directory of the run, below ``output``; default the command's name.
@@ -23,13 +43,10 @@ class Command:
 
     name: str | None = None
     output: str = "runs"
-    seed: int = 0
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
-    data: DataSettings = field(default_factory=DataSettings)
-    trainer: TrainerSettings = field(default_factory=TrainerSettings)
 
     def __post_init__(self) -> None:
-        require(self.seed >= 0, "seed", self.seed, "0 or more")
+        super().__post_init__()
         is_name = self.name is None or (self.name not in ("", ".", "..") and "/" not in self.name)
         require(is_name, "name", self.name, "a directory name without '/'; --output says where it lies")
 
@@ -42,11 +59,15 @@ class TrainCommand(Command):
         model: the network.
         optimizer: optimizer and schedule.
         label_smoothing: mass spread evenly over the classes.
+        table: also learn from this pseudo-label table of the pool, whoever made it.
+        pseudo_labels: which labels of the table are taught, and how much they weigh.
     """
 
     model: NetworkSettings = field(default_factory=NetworkSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     label_smoothing: float = 0.0
+    table: str | None = None
+    pseudo_labels: SelectionSettings = field(default_factory=SelectionSettings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +80,8 @@ class DistillCommand(Command):
         distillation: the loss.
         optimizer: the students' optimizer and schedule.
         student_all_labels: also train the student alone on all labels, for comparison.
+        table: a pseudo-label table of the pool, whoever made it, in the teacher's place.
+        pseudo_labels: which labels of the table are taught, and how much they weigh.
     """
 
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
@@ -66,6 +89,78 @@ class DistillCommand(Command):
     distillation: DistillationSettings = field(default_factory=DistillationSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     student_all_labels: bool = True
+    table: str | None = None
+    pseudo_labels: SelectionSettings = field(default_factory=SelectionSettings)
+
+
+@dataclass(frozen=True)
+class FinetuneSettings:
+    """Training the last student on clean labelled images alone, when the rounds are over.
+
+    Args:
+        max_epochs: epochs; 0 leaves it out.
+        optimizer: optimizer and schedule; the learning rate is low.
+    """
+
+    max_epochs: int = 0
+    optimizer: OptimizerSettings = field(default_factory=lambda: OptimizerSettings(lr=1e-4))
+
+    def __post_init__(self) -> None:
+        require(self.max_epochs >= 0, "finetune.max_epochs", self.max_epochs, "0 (off) or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfTrainCommand(Command):
+    """Train a teacher on the labels, let it label the pool, teach a noised student both, and again (Noisy Student).
+
+    Args:
+        teacher: the first teacher, trained on the labelled images unless it comes from elsewhere.
+        num_rounds: students after it, each of which teaches the next.
+        round: settings of every round.
+        students: network of each round, ``NAME,...`` or a list; the last stays where there are more rounds.
+        growth: largest number of parameters: each round takes the next larger network of the family within it.
+        rounds: what is other in each round: a list of mappings, nested as the options of ``round`` are.
+        guard: accuracy on validation, 0 to 1, that a student may lose to its teacher and still teach; null: as much as
+            a paired bootstrap takes for chance (95 %).
+        finetune: training on clean labelled images when the rounds are over.
+        baselines: also train the last network on the labelled images alone for as many steps, and on all labels.
+    """
+
+    teacher: TeacherSettings = field(default_factory=TeacherSettings)
+    num_rounds: int = 2
+    round: RoundSettings = field(default_factory=RoundSettings)
+    students: list[str] | str | None = None
+    growth: int | None = None
+    rounds: list[dict[str, Any]] = field(default_factory=list)
+    guard: float | None = None
+    finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
+    baselines: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.guard is None or 0 <= self.guard <= 1, "guard", self.guard, "a fraction in 0..1, or null")
+        if isinstance(self.students, str):
+            object.__setattr__(self, "students", [name.strip() for name in self.students.split(",")])
+
+
+@dataclass(frozen=True, kw_only=True)
+class PseudoLabelCommand(DataCommand):
+    """Label a source's pool with a checkpoint; ``train`` takes the table.
+
+    Args:
+        checkpoint: one of our checkpoints.
+        output: the table that is written.
+        seed: of the split, unless data.split_seed says it.
+        data: the images, and which of them are labelled and so not in the pool.
+        trainer: Lightning's Trainer.
+        flip: average the probabilities over each image and its mirror image.
+        precision: of the arithmetic; ``auto`` takes bfloat16 where the device is fast at it.
+    """
+
+    checkpoint: str
+    output: str = "pseudo_labels.parquet"
+    flip: bool = False
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,26 +1,24 @@
 """Distillation: a teacher, a student alone, the same student distilled; what it gained."""
 
-import dataclasses
 from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 from typing import Any
 
-from timm.models import get_pretrained_cfg
 from torch import nn
 
 from datamodules.sources.source import Source
 from experiments.building import build_labeled, build_network, build_source, build_unlabeled
 from experiments.commands import DistillCommand
-from experiments.network_settings import TeacherSettings
+from experiments.files import as_path, file_digest
+from experiments.labelling import build_pseudo_labeled
 from experiments.run import Run
-from experiments.settings import TrainerSettings
 from experiments.stage import Record, Stage
+from experiments.supervised import learn_supervised, require_published_classes, teach, trained_teacher
 from experiments.tables import percent, print_table
 from experiments.training import Fitting
-from lightning_modules.checkpoints import load_network
-from lightning_modules.classification import ClassificationModule
 from lightning_modules.distillation import DistillationModule
-from lightning_modules.networks.names import TIMM, resolve
-from lightning_modules.networks.torchvision_networks import NUM_PUBLISHED_CLASSES
+from lightning_modules.noisy_student import NoisyStudentModule
 from lightning_modules.optimizers import create_optimizer, create_schedule
 from lightning_modules.transfer import begin_transfer
 
@@ -52,7 +50,10 @@ class Distillation:
         self.labeled = build_labeled(source, command)
         self.data = self.labeled if self.labeled.pool is None else build_unlabeled(self.labeled, command.data)
         self._require_trainable_student()
-        require_published_classes(command.teacher, source)
+        if command.table is None:
+            require_published_classes(command.teacher, source)
+        else:
+            file_digest(as_path(command.table))  # a missing table shows before the student alone trains
 
     def run(self) -> dict[str, Any]:
         """Do all stages, each unless it is done."""
@@ -64,25 +65,24 @@ class Distillation:
             "trainer": command.trainer,
         }
         student = data | {"student": command.student, "optimizer": command.optimizer}
-        distilled = student | {"teacher": command.teacher, "distillation": command.distillation}
-
-        stage("teacher", self.teach, **data, teacher=command.teacher)
+        if command.table is None:
+            stage("teacher", self.teach, **data, teacher=command.teacher)
         stage("student_alone", self.learn_alone, **student)
-        stage("student_distilled", self.learn_from_teacher, **distilled)
+        if command.table is None:
+            taught_by = {"teacher": command.teacher, "distillation": command.distillation}
+            stage("student_distilled", self.learn_from_teacher, **student, **taught_by)
+        else:
+            path = as_path(command.table)
+            taught_by = {"table": file_digest(path), "pseudo_labels": command.pseudo_labels}
+            stage("student_distilled", partial(self.learn_from_table, path=path), **student, **taught_by)
         if command.student_all_labels and self.labeled.pool is not None:
             stage("student_all_labels", self.learn_from_all_labels, **student)
         return self.pipeline.finish(self.source.num_skipped)
 
     def teach(self, stage: Stage) -> Record:
         """Train the teacher on all labels, or evaluate it as it comes."""
-        teacher = self.command.teacher
         data = build_labeled(self.source, self.command, all_labels=True)
-        module = ClassificationModule(
-            self._teacher(), self.source.num_classes, optimizer=teacher.optimizer, transfer=teacher.transfer
-        )
-        if teacher.checkpoint is not None or not teacher.train:
-            return self.fitting.evaluate(module, data, self.command.trainer, teacher.checkpoint)
-        return self.fitting.fit(stage, module, data, self._teacher_trainer())
+        return teach(stage, self.fitting, self.command.teacher, data, self.command.trainer)
 
     def learn_alone(self, stage: Stage) -> Record:
         """Train the student on its labels."""
@@ -96,7 +96,7 @@ class Distillation:
         """Train the student on its labels and on what the teacher says of all images."""
         module = DistillationModule(
             self._student(),
-            self._trained_teacher(),
+            trained_teacher(self.pipeline, "teacher", self.command.teacher, self.source),
             self.source.num_classes,
             distillation=self.command.distillation,
             optimizer=self.command.optimizer,
@@ -104,16 +104,26 @@ class Distillation:
         )
         return self.fitting.fit(stage, module, self.data, self.command.trainer)
 
+    def learn_from_table(self, stage: Stage, path: Path) -> Record:
+        """Train the student on its labels and on what a table says of the other images."""
+        command = self.command
+        steps = self.data.steps_per_epoch
+        data = build_pseudo_labeled(self.labeled, path, command.pseudo_labels, steps_per_epoch=steps)
+        module = NoisyStudentModule(
+            self._student(),
+            self.source.num_classes,
+            pseudo_labels=command.pseudo_labels,
+            optimizer=command.optimizer,
+            transfer=command.student.transfer,
+        )
+        return self.fitting.fit(stage, module, data, command.trainer)
+
     def _learn_supervised(self, stage: Stage, *, all_labels: bool) -> Record:
         steps = self.data.steps_per_epoch
         data = build_labeled(self.source, self.command, all_labels=all_labels, steps_per_epoch=steps)
-        module = ClassificationModule(
-            self._student(),
-            self.source.num_classes,
-            optimizer=self.command.optimizer,
-            transfer=self.command.student.transfer,
-        )
-        return self.fitting.fit(stage, module, data, self.command.trainer)
+        optimizer, trainer = self.command.optimizer, self.command.trainer
+        transfer = self.command.student.transfer
+        return learn_supervised(stage, self.fitting, self._student(), data, optimizer, trainer, transfer)
 
     def _require_trainable_student(self) -> None:
         """Let a mistake in the student's settings show before the teacher trains."""
@@ -126,36 +136,6 @@ class Distillation:
 
     def _student(self, say: Callable[[str], None] = lambda note: None) -> nn.Module:
         return build_network(self.command.student, self.source, self.command.seed, option="student", say=say)
-
-    def _teacher(self) -> nn.Module:
-        return build_network(self.command.teacher, self.source, self.command.seed, option="teacher", exact=True)
-
-    def _trained_teacher(self) -> nn.Module:
-        checkpoint = self.pipeline.records["teacher"]["checkpoint"]
-        if checkpoint is None:
-            return self._teacher()
-        return load_network(self.pipeline.directory / checkpoint)
-
-    def _teacher_trainer(self) -> TrainerSettings:
-        max_epochs = self.command.teacher.max_epochs
-        return dataclasses.replace(self.command.trainer, max_epochs=max_epochs or self.command.trainer.max_epochs)
-
-
-def require_published_classes(teacher: TeacherSettings, source: Source) -> None:
-    """Raise a ``ValueError`` where a teacher that is not trained would have a random classifier.
-
-    The published classifier is replaced, without a word, where another number of classes is asked for.
-    """
-    if teacher.train or teacher.checkpoint is not None:
-        return
-    origin, name = resolve(teacher.name)
-    published = get_pretrained_cfg(name, allow_unregistered=True) if origin is TIMM else None
-    num_classes = getattr(published, "num_classes", None) or NUM_PUBLISHED_CLASSES
-    if num_classes != source.num_classes:
-        raise ValueError(
-            f"teacher.train: got False, but {teacher.name} was published for {num_classes} classes and "
-            f"{source.name} has {source.num_classes}: its classifier would be random; use --teacher.train true"
-        )
 
 
 def describe_gain(stages: dict[str, Record]) -> str:

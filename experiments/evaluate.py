@@ -13,6 +13,7 @@ from datamodules.batch import Batch, PixelBatch
 from datamodules.labeled import LabeledDataModule
 from experiments.building import build_labeled, build_source, require_fits
 from experiments.callbacks import StopOnSignals
+from experiments.class_names import require_same_classes
 from experiments.commands import EvaluateCommand
 from experiments.run import Run
 from experiments.tables import print_table
@@ -27,6 +28,7 @@ def run(command: EvaluateCommand) -> dict[str, Any]:
     network = load_network(command.checkpoint)
     source = build_source(command.data)
     require_fits(network, source, f"checkpoint {command.checkpoint}")
+    require_same_classes(command.checkpoint, source, "checkpoint")
     if command.name is None:  # each checkpoint that is evaluated has a directory of its own
         digest = hashlib.sha256(str(Path(command.checkpoint).resolve()).encode()).hexdigest()
         command = dataclasses.replace(command, name=f"evaluate-{digest[:8]}")
@@ -35,11 +37,12 @@ def run(command: EvaluateCommand) -> dict[str, Any]:
     module = ClassificationModule(network, source.num_classes)
     record = Fitting(pipeline).evaluate(module, data, command.trainer, command.checkpoint)
     if command.knn:
-        record["metrics"] |= evaluate_neighbors(network, data, command, pipeline, "val/accuracy" in record["metrics"])
+        metrics, used = evaluate_neighbors(network, data, command, pipeline, "val/accuracy" in record["metrics"])
+        record = record | {"metrics": record["metrics"] | metrics, "knn_neighbors": used}
     pipeline.records["evaluate"] = record | {"evaluated": command.checkpoint}
     results = pipeline.finish(source.num_skipped)
     if pipeline.is_main:
-        print_table(with_neighbors(results, command))
+        print_table(with_neighbors(results))
     return results
 
 
@@ -65,8 +68,8 @@ class LabeledBank(LightningDataModule):
 
 def evaluate_neighbors(
     network: nn.Module, data: LabeledDataModule, command: EvaluateCommand, pipeline: Run, validate: bool
-) -> dict[str, float]:
-    """Return ``test/knn_accuracy``, and ``val/knn_accuracy`` where validation samples may be looked at."""
+) -> tuple[dict[str, float], int]:
+    """Return ``test/knn_accuracy``, ``val/knn_accuracy`` where validation may be looked at, and how many vote."""
     probe = NearestNeighborProbe(
         network, data.num_classes, num_neighbors=command.knn_neighbors, temperature=command.knn_temperature
     )
@@ -78,14 +81,14 @@ def evaluate_neighbors(
     values: dict[str, Any] = {}
     for evaluation in (trainer.validate, trainer.test) if validate else (trainer.test,):
         values |= evaluation(probe, datamodule=data, verbose=False)[0]
-    return {name: float(value) for name, value in values.items()}
+    return {name: float(value) for name, value in values.items()}, probe.num_voting
 
 
-def with_neighbors(results: dict[str, Any], command: EvaluateCommand) -> dict[str, Any]:
+def with_neighbors(results: dict[str, Any]) -> dict[str, Any]:
     """Return results with a row of their own for the nearest neighbours, if there are any."""
     record = results["stages"]["evaluate"]
     metrics = {name.replace("knn_", ""): value for name, value in record["metrics"].items() if "/knn_" in name}
     if not metrics:
         return results
-    row = f"{command.knn_neighbors} nearest neighbours"
+    row = f"{record['knn_neighbors']} nearest neighbours"
     return results | {"stages": results["stages"] | {row: record | {"metrics": metrics}}}

@@ -1,9 +1,10 @@
 """Small files that are there whole or not at all."""
 
+import hashlib
 import json
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 
 def write_atomically(path: Path, text: str) -> None:
@@ -39,3 +40,28 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not isinstance(content, dict):
         raise ValueError(f"{path}: expected a JSON object, it holds a {type(content).__name__}")
     return content
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes, in hexadecimal.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    if not path.is_file():
+        raise ValueError(f"{path}: there is no such file")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@overload
+def as_path(text: str) -> Path: ...
+
+
+@overload
+def as_path(text: None) -> None: ...
+
+
+def as_path(text: str | None) -> Path | None:
+    """Return the path that a setting names, ``~`` expanded."""
+    return None if text is None else Path(text).expanduser()

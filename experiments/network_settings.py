@@ -6,7 +6,11 @@ from typing import ClassVar, Literal
 from lightning_modules.settings import OptimizerSettings, TransferSettings, require
 
 RATES = ("drop_rate", "drop_path_rate")
+FROZEN_FOR_GOOD = ("head", "last_stages")
+"""Modes of transfer in which the backbone keeps the weights that it starts with."""
 OPTIONS_OF_THEIR_OWN = {"network", "pretrained", "checkpoint", "input_size", "stem"}
+SAID_BY_OTHERS = {"name", "num_classes", "num_channels", "image_size", "mean", "std"}
+"""Arguments of ``create_network`` that the option ``network``, the images or the checkpoint say."""
 
 
 @dataclass(frozen=True)
@@ -18,11 +22,11 @@ class NetworkSettings:
         pretrained: start from the published weights.
         checkpoint: start from these weights: one of our checkpoints, which keeps its normalisation and its options, or
             a state dictionary of ``network`` (.safetensors, .pth, .pt). A head of other classes is replaced.
-        ignore_keys: how the keys begin that are neither read from the checkpoint nor missed in it.
+        ignore_keys: how keys begin, ``KEY,...`` or a list, that are neither read from the checkpoint nor missed in it.
         transfer: which layers learn.
         input_size: side to which images are resized first; null takes them as they come.
         stem: ``small`` keeps the side of small images, ``standard`` is the published one; ``auto`` decides by the side.
-        drop_rate: dropout before the classifier; null takes the network's own.
+        drop_rate: dropout as the network has it, mostly before the classifier; null takes the network's own.
         drop_path_rate: stochastic depth of residual blocks; null takes the network's own.
         options: further arguments of the network, such as ``{width_multiplier: 0.5}``.
     """
@@ -32,7 +36,7 @@ class NetworkSettings:
     network: str | None = None
     pretrained: bool = False
     checkpoint: str | None = None
-    ignore_keys: list[str] = field(default_factory=list)
+    ignore_keys: list[str] | str = field(default_factory=list)
     transfer: TransferSettings = field(default_factory=TransferSettings)
     input_size: int | None = None
     stem: Literal["auto", "standard", "small"] = "auto"
@@ -57,6 +61,26 @@ class NetworkSettings:
         )
         taken = sorted(self.options.keys() & OPTIONS_OF_THEIR_OWN)
         require(not taken, "options", taken, f"them outside of options: {', '.join(taken)}")
+        said = sorted(self.options.keys() & SAID_BY_OTHERS)
+        require(not said, "options", said, "none of these: the images, the network and its checkpoint say them")
+        self._require_weights()
+
+    def _require_weights(self) -> None:
+        """Raise a ``ValueError`` where an option needs weights to start from, and there are none."""
+        given = self.ignore_keys
+        keys = [key.strip() for key in given.split(",")] if isinstance(given, str) else given
+        require(all(keys), "ignore_keys", given, "beginnings of keys; an empty one would ignore them all")
+        require(
+            not keys or self.checkpoint is not None, "ignore_keys", given, "none without a checkpoint; give checkpoint"
+        )
+        object.__setattr__(self, "ignore_keys", keys)
+        mode, starts = self.transfer.mode, self.pretrained or self.checkpoint is not None
+        require(
+            starts or mode not in FROZEN_FOR_GOOD,
+            "transfer.mode",
+            mode,
+            "full without checkpoint or pretrained: frozen layers would keep random weights; give one of them",
+        )
 
     @property
     def name(self) -> str:
@@ -73,11 +97,11 @@ class TeacherSettings(NetworkSettings):
         pretrained: start from the published weights.
         checkpoint: one of our checkpoints, or a state dictionary of ``network`` (.safetensors, .pth, .pt); the teacher
             is then taken from it as it is and not trained.
-        ignore_keys: how the keys begin that are neither read from the checkpoint nor missed in it.
+        ignore_keys: how the checkpoint's surplus keys begin, which are not read, ``KEY,...`` or a list.
         transfer: which layers learn where the teacher is trained.
         input_size: side to which images are resized first; null takes them as they come.
         stem: ``small`` keeps the side of small images, ``standard`` is the published one; ``auto`` decides by the side.
-        drop_rate: dropout before the classifier; null takes the network's own.
+        drop_rate: dropout as the network has it, mostly before the classifier; null takes the network's own.
         drop_path_rate: stochastic depth of residual blocks; null takes the network's own.
         options: further arguments of the network, such as ``{width_multiplier: 0.5}``.
         train: train the teacher first; false takes it as its checkpoint or its published weights have it.

@@ -5,8 +5,6 @@ from typing import Literal
 
 from lightning_modules.settings import require
 
-"""Arguments of a network that do not belong among its further options."""
-
 
 @dataclass(frozen=True)
 class AugmentationSettings:
@@ -66,7 +64,8 @@ class DataSettings:
         on_bad_image: of an image folder: raise at an unreadable file, or skip it.
         max_bad_images: of an image folder: when more files are skipped, it is an error after all.
         cache: of an image folder: directory for decoded images, which later epochs read.
-        classes: names or indices of the classes to keep, which become 0, 1, ... in this order; null keeps all.
+        classes: names of the classes to keep, or indices where no class has that name; they become 0, 1, ... in this
+            order; null keeps all.
         augmentation: the views of training images.
         batch_size: samples of a training step, over all processes together.
         labels_per_class: keep the labels of so many samples of each class; null keeps all.
@@ -116,10 +115,9 @@ class DataSettings:
             object.__setattr__(self, "classes", split_classes(self.classes))
 
 
-def split_classes(text: str) -> list[str | int]:
-    """Return the classes of ``0,1,Bag``: indices as numbers, names as they are."""
-    names = [name.strip() for name in text.split(",")]
-    return [int(name) if name.isdecimal() else name for name in names]
+def split_classes(text: str) -> list[str]:
+    """Return the classes of ``0,1,Bag`` as text: only the source knows whether a number is a name or an index."""
+    return [name.strip() for name in text.split(",")]
 
 
 @dataclass(frozen=True)

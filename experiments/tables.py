@@ -21,7 +21,8 @@ def print_table(results: dict[str, Any], console: Console | None = None) -> None
     table.add_column("stage", no_wrap=True)
     for heading in ("parameters", "seconds", "steps", "val acc.", "test acc."):
         table.add_column(heading, justify="right")
-    for name, record in results["stages"].items():
+    trained = {name: record for name, record in results["stages"].items() if "metrics" in record}
+    for name, record in trained.items():
         table.add_row(TITLES.get(name, name), *cells(record))
     (console or Console()).print(table)
 

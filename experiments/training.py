@@ -74,7 +74,7 @@ class Fitting:
         timer = Timer()
         every_fit = [
             timer,
-            SplitInCheckpoint(data.split),
+            SplitInCheckpoint(data.split, data.class_names),
             *create_callbacks(stage.last_checkpoint.parent, self.run.settings.seed, self.monitor),
             *callbacks,
         ]

@@ -10,6 +10,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import nn
 
 from lightning_modules.networks import Network, create_network
+from lightning_modules.networks.registry import per_channel
 
 PREFIX = "network."
 """Where the student's weights stand in a checkpoint's state dict."""
@@ -106,7 +107,13 @@ def build_from_spec(checkpoint: dict[str, Any], path: str | Path) -> Network:
 
 
 def rebuild(spec: dict[str, Any], **changes: Any) -> Network:
-    """Build the untrained network that a checkpoint's ``NetworkSpec`` describes, with some arguments changed."""
+    """Build the untrained network that a checkpoint's ``NetworkSpec`` describes, with some arguments changed.
+
+    For another number of channels each takes the average of the mean and standard deviation.
+    """
     described = {name: value for name, value in spec.items() if name != "options"}
     # A spec names its stem only where it is the small one.
-    return create_network(**(described | {"stem": "standard"} | spec["options"] | changes))
+    arguments = described | {"stem": "standard"} | spec["options"] | changes
+    for values in ("mean", "std"):
+        arguments[values] = per_channel(arguments[values], arguments["num_channels"])
+    return create_network(**arguments)

@@ -110,6 +110,12 @@ class NearestNeighborProbe(LightningModule):
         self.neighbors: NearestNeighbors | None = None
         self.metrics = nn.ModuleDict({split: ClassificationMetrics(num_classes) for split in ("val", "test")})
 
+    @property
+    def num_voting(self) -> int:
+        """Neighbours that vote: as many as asked for, or the whole bank where it is smaller."""
+        assert self.neighbors is not None, "remember() comes first: it depends on the bank"
+        return self.neighbors.num_neighbors
+
     def forward(self, images: Tensor) -> Tensor:
         """Return the class probabilities ``(N, K)`` of ``images (N, C, H, W)`` in ``[0, 1]``."""
         assert self.neighbors is not None, "remember() comes before an evaluation"

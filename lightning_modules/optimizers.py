@@ -1,5 +1,7 @@
 """Optimizers and learning-rate schedules."""
 
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
 from typing import Any
 
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
@@ -18,7 +20,9 @@ WARMUP_START = 0.01
 def create_optimizer(
     network: nn.Module, settings: OptimizerSettings, transfer: TransferSettings | None = None
 ) -> Optimizer:
-    """Return the optimizer of what is not frozen by timm's name, biases and norms without weight decay.
+    """Return the optimizer of what is not frozen by timm's name.
+
+    Biases, norms and what the network's ``no_weight_decay`` names are without weight decay.
 
     Args:
         network: whose parameters learn.
@@ -50,21 +54,24 @@ def discriminative_groups(network: nn.Module, settings: OptimizerSettings, layer
     layer decay leaves a scale in the groups that only timm's schedules apply.)
     """
     parameters = {name: parameter for name, parameter in network.named_parameters() if parameter.requires_grad}
+    exempt: set[str] = getattr(network, "no_weight_decay", set)()
     groups: list[dict[str, Any]] = []
     for distance, names in enumerate(reversed(layer_groups(network))):
         rate = settings.lr * layer_decay**distance
         learning = {name: parameters[name] for name in names if name in parameters}
         for decayed in (False, True):
-            chosen = [parameter for name, parameter in learning.items() if is_decayed(name, parameter) == decayed]
+            chosen = [
+                parameter for name, parameter in learning.items() if is_decayed(name, parameter, exempt) == decayed
+            ]
             if chosen:
                 weight_decay = settings.weight_decay if decayed else 0.0
                 groups.append({"params": chosen, "lr": rate, "weight_decay": weight_decay})
     return groups
 
 
-def is_decayed(name: str, parameter: nn.Parameter) -> bool:
-    """Return whether a parameter is neither a bias nor of a norm, as timm tells them apart."""
-    return parameter.ndim > 1 and not name.endswith(".bias")
+def is_decayed(name: str, parameter: nn.Parameter, exempt: Iterable[str]) -> bool:
+    """Return whether a parameter is no bias, of no norm and matches none of the patterns ``exempt``, as in timm."""
+    return parameter.ndim > 1 and not name.endswith(".bias") and not any(fnmatchcase(name, each) for each in exempt)
 
 
 def create_schedule(optimizer: Optimizer, settings: OptimizerSettings, num_steps: int) -> LRScheduler:

@@ -1,7 +1,7 @@
 """What a user may set about learning. This file imports no torch, so that a command line can read it at once."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,16 @@ class TransferSettings:
         num_stages: of last_stages: groups that learn beside the head.
         layer_decay: of discriminative: learning rate of a group over that of the group after it.
         unfreeze_every: of gradual: epochs until one group more learns.
+
+    Raises:
+        ValueError: an option is out of range, or is given for a mode that does not have it.
     """
+
+    MODE_OF: ClassVar[dict[str, str]] = {
+        "num_stages": "last_stages",
+        "layer_decay": "discriminative",
+        "unfreeze_every": "gradual",
+    }
 
     mode: Literal["full", "head", "last_stages", "discriminative", "gradual"] = "full"
     num_stages: int = 1
@@ -90,6 +99,10 @@ class TransferSettings:
         require(self.num_stages >= 1, "transfer.num_stages", self.num_stages, "1 or more; mode=head trains no stage")
         require(0 < self.layer_decay <= 1, "transfer.layer_decay", self.layer_decay, "a factor in (0, 1], such as 0.75")
         require(self.unfreeze_every >= 1, "transfer.unfreeze_every", self.unfreeze_every, "1 or more epochs")
+        for option, mode in self.MODE_OF.items():
+            given, default = getattr(self, option), getattr(TransferSettings, option)
+            expected = f"{default}, its default, with mode={self.mode}: only mode={mode} has this option"
+            require(self.mode == mode or given == default, f"transfer.{option}", given, expected)
 
 
 @dataclass(frozen=True)

@@ -33,10 +33,10 @@ class SmallMapConv2d(nn.Conv2d):
 
     def _has_one_patch(self, height: int, width: int) -> bool:
         """Return whether the kernel fits the map only once, and then covers all of it."""
-        sides = zip((height, width), self.kernel_size, self.padding, self.stride, strict=True)
+        padding = (int(pad) for pad in self.padding)
+        sides = zip((height, width), self.kernel_size, padding, self.stride, strict=True)
         return all(
-            0 <= side + 2 * int(pad) - kernel < stride and int(pad) + side <= kernel
-            for side, kernel, pad, stride in sides
+            0 <= side + 2 * pad - kernel < stride and pad + side <= kernel for side, kernel, pad, stride in sides
         )
 
 

@@ -12,8 +12,13 @@ from torch import Tensor, nn
 
 from lightning_modules.checkpoints import PREFIX, load_checkpoint
 from lightning_modules.networks import Network
+from lightning_modules.networks.deformable_resnet import with_deformable_keys
 from lightning_modules.networks.layers import find_head, layer_groups
+from lightning_modules.networks.published import current_keys
+from lightning_modules.settings import require
 
+COMPILED = "_orig_mod."
+"""What ``torch.compile`` puts into the names in a module."""
 SHOWN = 4
 """Keys that an error names."""
 
@@ -37,7 +42,8 @@ def read_weights(path: str | Path) -> WeightFile:
     """Read one of our checkpoints, or a state dictionary in a ``.safetensors``, ``.pth`` or ``.pt`` file.
 
     The dictionary may be nested under ``state_dict`` or ``model``; prefixes that all keys share through
-    ``DistributedDataParallel`` (``module.``) or through this project (``network.``, ``body.``) are taken off.
+    ``DistributedDataParallel`` (``module.``) or through this project (``network.``, ``body.``) are taken off, and
+    wherever it stands what ``torch.compile`` puts in (``_orig_mod.``).
 
     Raises:
         ValueError: the file is missing, damaged, or holds anything else; nothing of it is executed.
@@ -46,12 +52,13 @@ def read_weights(path: str | Path) -> WeightFile:
     content = read_file(path)
     spec = content.get("network")
     state = next((content[name] for name in ("state_dict", "model") if isinstance(content.get(name), dict)), content)
+    state = {str(key).replace(COMPILED, ""): value for key, value in state.items()}
     if isinstance(spec, dict):
         state = {key: value for key, value in state.items() if key.startswith(PREFIX)}
     for prefix in ("module.", PREFIX, "body."):
-        if all(str(key).startswith(prefix) for key in state):
+        if all(key.startswith(prefix) for key in state):
             state = {key.removeprefix(prefix): value for key, value in state.items()}
-    others = [str(key) for key, value in state.items() if not isinstance(value, Tensor)]
+    others = [key for key, value in state.items() if not isinstance(value, Tensor)]
     if others or not state:
         raise ValueError(
             f"checkpoint {path}: expected one of our checkpoints or a state dictionary of tensors, also under "
@@ -111,16 +118,18 @@ def load_weights(
         network: of the architecture that the weights are of.
         file: the weights.
         ignore_keys: beginnings of keys that are neither read from the file nor missed in it.
-        exact: allow no other head and no other number of channels.
+        exact: allow no other head and no other number of channels, and ``ignore_keys`` for surplus keys alone.
 
     Raises:
-        ValueError: any other key is missing, unexpected or of another shape.
+        ValueError: any other key is missing, unexpected or of another shape, or ``ignore_keys`` has an empty beginning.
     """
     own = network.body.state_dict()
     ignored = tuple(ignore_keys)
-    weights = {key: value for key, value in file.weights.items() if not key.startswith(ignored)}
+    initial = keys_left_initial(own, ignored, file.path, exact=exact)
+    given = with_deformable_keys(network.body, current_keys(file.weights))
+    weights = {key: value for key, value in given.items() if not key.startswith(ignored)}
     expected = {key for key in own if not key.startswith(ignored) and not key.endswith("num_batches_tracked")}
-    notes: list[str] = []
+    notes = [f"{len(initial)} tensors ({shown(initial)}) keep their initial weights: ignore_keys"] if initial else []
     if not exact:
         replaced = keys_of_another_head(network, weights)
         if replaced:
@@ -132,6 +141,24 @@ def load_weights(
     require_shapes(own, weights, file.path)
     network.body.load_state_dict(weights, strict=False)
     return notes
+
+
+def keys_left_initial(own: Iterable[str], ignored: tuple[str, ...], path: Path, *, exact: bool) -> list[str]:
+    """Return the network's own keys that are ignored in the file.
+
+    Raises:
+        ValueError: the empty beginning would ignore all, or ``exact`` allows none.
+    """
+    require("" not in ignored, "ignore_keys", list(ignored), "beginnings of keys; an empty one would ignore them all")
+    initial = [key for key in own if key.startswith(ignored)]
+    require(
+        not (exact and initial),
+        "ignore_keys",
+        list(ignored),
+        f"beginnings of surplus keys alone: {path} is taken as it is, and {shown(initial)} would keep initial weights; "
+        "leave them out",
+    )
+    return initial
 
 
 def head_key(network: Network) -> str:

@@ -24,7 +24,7 @@ def select_classes(source: Source, classes: Sequence[int | str]) -> Source:
 
     Args:
         source: any source.
-        classes: names, or indices in the source's own order.
+        classes: names, or indices in the source's own order; see ``find_class``.
 
     Raises:
         ValueError: a class is unknown or named twice, there are fewer than two, or a split has no sample of them.
@@ -48,13 +48,16 @@ def select_classes(source: Source, classes: Sequence[int | str]) -> Source:
 def find_class(source: Source, name: int | str) -> int:
     """Return the index of a class in the source's own order.
 
+    A number is the class of that name, where there is one, as in folders named ``10, 2, 7``; else it is an index.
+
     Raises:
         ValueError: offering the nearest names, if there is none of that name or index.
     """
-    if isinstance(name, str) and name in source.class_names:
-        return source.class_names.index(name)
-    if isinstance(name, int) and 0 <= name < source.num_classes:
-        return name
+    if not isinstance(name, bool):
+        if str(name) in source.class_names:
+            return source.class_names.index(str(name))
+        if str(name).isdecimal() and int(name) < source.num_classes:
+            return int(name)
     nearest = difflib.get_close_matches(str(name), source.class_names)
     offer = f"did you mean {' or '.join(map(repr, nearest))}? " if nearest else ""
     few = ", ".join(source.class_names[:10]) + (", ..." if source.num_classes > 10 else "")

@@ -25,8 +25,8 @@ from experiments.run import Run
 from experiments.stage import Record, Stage
 from experiments.studies.networks_table import format_table
 from experiments.studies.settings import NetworksStudy
+from experiments.supervised import teach, trained_teacher
 from experiments.training import Fitting, describe, quiet_lightning
-from lightning_modules.checkpoints import load_network
 from lightning_modules.classification import ClassificationModule
 from lightning_modules.distillation import DistillationModule
 from lightning_modules.networks import featured_networks
@@ -112,28 +112,15 @@ class StudyOfNetworks:
         self.pipeline.stage("teacher", self.teach, **settings)
         settings |= {"student": command.student, "optimizer": command.optimizer, "distillation": command.distillation}
         self.pipeline.stage("student_alone", self.learn_alone, **settings)
-        self.teacher = self._load_teacher()
+        self.teacher = trained_teacher(self.pipeline, "teacher", command.teacher, self.source)
 
     def teach(self, stage: Stage) -> Record:
         """Train the teacher, or evaluate it as it comes."""
-        teacher, fitting = self.command.teacher, Fitting(self.pipeline)
-        network = build_network(teacher, self.source, self.command.seed, option="teacher", exact=True)
-        module = ClassificationModule(network, self.source.num_classes, optimizer=teacher.optimizer)
-        if teacher.checkpoint is not None or not teacher.train:
-            return fitting.evaluate(module, self.data, self.command.trainer, teacher.checkpoint)
-        max_epochs = teacher.max_epochs or self.command.trainer.max_epochs
-        trainer = dataclasses.replace(self.command.trainer, max_epochs=max_epochs)
-        return fitting.fit(stage, module, self.data, trainer)
+        return teach(stage, Fitting(self.pipeline), self.command.teacher, self.data, self.command.trainer)
 
     def learn_alone(self, stage: Stage) -> Record:
         """Train the student without a teacher, as every network is trained."""
-        return self._fit(self._alone(self._build(self.command.student)))
-
-    def _load_teacher(self) -> torch.nn.Module:
-        checkpoint = self.pipeline.records["teacher"]["checkpoint"]
-        if checkpoint is None:
-            return build_network(self.command.teacher, self.source, self.command.seed, option="teacher", exact=True)
-        return load_network(self.pipeline.directory / checkpoint)
+        return self._fit(self._alone(self.command.student, self._build(self.command.student)))
 
     def _attempt(self, name: str) -> Record:
         try:
@@ -147,30 +134,33 @@ class StudyOfNetworks:
         input_size = needed if self.image_size is not None and self.image_size < needed else None
         settings = NetworkSettings(network=name, input_size=input_size, stem=self.command.stem)
         network = self._build(settings)
-        record = self._fit(self._alone(network))
+        record = self._fit(self._alone(settings, network))
         if self.command.distill:
-            self._distill(record, "of_student", self._build(self.command.student), teacher=network)
-            self._distill(record, "distilled", self._build(settings), teacher=self.teacher)
+            self._distill(record, "of_student", self.command.student, teacher=network)
+            self._distill(record, "distilled", settings, teacher=self.teacher)
         return record | {"input_size": input_size or self.image_size}
 
-    def _distill(self, record: Record, kind: str, network: torch.nn.Module, teacher: torch.nn.Module) -> None:
-        other = self._fit(self._distilled(network, teacher))
+    def _distill(self, record: Record, kind: str, settings: NetworkSettings, teacher: torch.nn.Module) -> None:
+        other = self._fit(self._distilled(settings, teacher))
         record["metrics"][f"test/accuracy_{kind}"] = other["metrics"]["test/accuracy"]
         record[f"seconds_{kind}"] = other["seconds"]
 
     def _build(self, settings: NetworkSettings) -> torch.nn.Module:
         return build_network(settings, self.source, self.command.seed, option="network")
 
-    def _alone(self, network: torch.nn.Module) -> ClassificationModule:
-        return ClassificationModule(network, self.source.num_classes, optimizer=self.command.optimizer)
+    def _alone(self, settings: NetworkSettings, network: torch.nn.Module) -> ClassificationModule:
+        return ClassificationModule(
+            network, self.source.num_classes, optimizer=self.command.optimizer, transfer=settings.transfer
+        )
 
-    def _distilled(self, network: torch.nn.Module, teacher: torch.nn.Module) -> DistillationModule:
+    def _distilled(self, settings: NetworkSettings, teacher: torch.nn.Module) -> DistillationModule:
         return DistillationModule(
-            network,
+            self._build(settings),
             teacher,
             self.source.num_classes,
             distillation=self.command.distillation,
             optimizer=self.command.optimizer,
+            transfer=settings.transfer,
         )
 
     def _fit(self, module: StudentModule) -> Record:

@@ -112,10 +112,12 @@ class NetworksStudy(Command):
     The schedule is ``trainer.max_epochs`` times ``data.steps_per_epoch`` steps, the same for every network.
 
     Args:
+        name: directory of the run, below ``output``; default ``networks-study``.
         only: the networks, ``NAME,...`` or a list; default the featured ones of each family.
         num_test: test images on which accuracies are measured, stratified; null takes all.
-        stem: of every network for small images; ``standard`` is several times faster and loses detail.
-        distill: also distil each network from the teacher, and the student from it.
+        stem: of the networks that are compared: ``auto`` is one for small images where the network has it;
+            ``standard`` is the published one, several times faster, and loses detail.
+        distill: also distil each network from the teacher, and the student from it; false leaves these two out.
         optimizer: of every training.
         distillation: the loss.
         teacher: from which every network is distilled.

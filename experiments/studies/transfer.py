@@ -21,8 +21,8 @@ from experiments.run import Run, is_main_process
 from experiments.stage import Record, Stage
 from experiments.studies.reporting import markdown_table, mean_and_spread, percent_with_spread
 from experiments.studies.settings import Mode, TransferRun, TransferStudy
+from experiments.supervised import learn_supervised
 from experiments.training import Fitting
-from lightning_modules.classification import ClassificationModule
 from lightning_modules.networks.layers import find_head
 from lightning_modules.settings import TransferSettings
 
@@ -91,8 +91,9 @@ class SeedOfTransfer:
         if mode == "scratch":
             return self._fit(stage, self.target, command, with_mode(self.command.model, "full"))
         checkpoint = self.pipeline.directory / self.pipeline.records[PRETRAINING]["checkpoint"]
-        model = dataclasses.replace(
-            with_mode(self.command.model, mode),
+        model = with_mode(
+            self.command.model,
+            mode,
             checkpoint=str(checkpoint),
             pretrained=False,
             ignore_keys=[*self.command.model.ignore_keys, self._name_of_head()],
@@ -105,14 +106,15 @@ class SeedOfTransfer:
 
     def _fit(self, stage: Stage, source: Source, command: TrainCommand, model: NetworkSettings) -> Record:
         network: nn.Module = build_network(model, source, command.seed, option="model", say=self.pipeline.say)
-        module = ClassificationModule(network, source.num_classes, optimizer=command.optimizer, transfer=model.transfer)
-        return self.fitting.fit(stage, module, build_labeled(source, command), command.trainer)
+        data = build_labeled(source, command)
+        return learn_supervised(stage, self.fitting, network, data, command.optimizer, command.trainer, model.transfer)
 
 
-def with_mode(model: NetworkSettings, mode: TransferMode) -> NetworkSettings:
-    """Return the same settings with another mode of transfer."""
-    transfer: TransferSettings = dataclasses.replace(model.transfer, mode=mode)
-    return dataclasses.replace(model, transfer=transfer)
+def with_mode(model: NetworkSettings, mode: TransferMode, **changes: Any) -> NetworkSettings:
+    """Return the settings with a mode of transfer, whose own options stay, and with other changes."""
+    transfer = model.transfer if model.transfer.mode == mode else TransferSettings(mode)
+    settings: NetworkSettings = dataclasses.replace(model, transfer=transfer, **changes)
+    return settings
 
 
 def summarize(study: TransferStudy, runs: list[dict[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import torch
 from lightning_modules.networks.names import resolve
 from lightning_modules.networks.network import count_parameters
 from lightning_modules.networks.shapes import ShapesOnly
-from lightning_modules.networks.smallest_input import smallest_input
 
 
 @dataclass(frozen=True)
@@ -19,26 +18,21 @@ class NetworkDescription:
         origin: ``ours``, ``torchvision`` or ``timm``.
         parameters: their number, auxiliary classifiers among them.
         input_size: side of the images its published weights were trained on, ``None`` where there are none.
-        smallest_input: side of the smallest images it takes with its standard stem, ``None`` unless asked for.
     """
 
     name: str
     origin: str
     parameters: int
     input_size: int | None
-    smallest_input: int | None = None
 
 
-def describe_network(
-    name: str, *, num_classes: int = 1000, num_channels: int = 3, with_smallest_input: bool = False
-) -> NetworkDescription:
+def describe_network(name: str, *, num_classes: int = 1000, num_channels: int = 3) -> NetworkDescription:
     """Describe a network for so many classes and channels.
 
     Args:
         name: one of ``available_networks()``.
         num_classes: classes ``K``.
         num_channels: channels ``C`` of the images.
-        with_smallest_input: also search for it, which takes up to some seconds for the largest.
 
     Raises:
         ValueError: the name is not there.
@@ -51,5 +45,4 @@ def describe_network(
         origin=origin.name,
         parameters=count_parameters(body),
         input_size=origin.published(plain_name).input_size,
-        smallest_input=smallest_input(body, num_channels) if with_smallest_input else None,
     )

@@ -1,4 +1,7 @@
-"""The networks of the field that this project shows: each is built, trained, distilled from and into in the tests."""
+"""The networks of the field that this project shows.
+
+The tests distil from and into one or more of each family; of the others, they run shapes forward and backward.
+"""
 
 FEATURED: dict[str, tuple[str, ...]] = {
     "Plain CNN": ("cnn_tiny", "cnn_small", "cnn_medium", "cnn_large"),

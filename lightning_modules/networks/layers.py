@@ -1,6 +1,6 @@
 """The order of a network's layers, from stem to head."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from timm.models import group_parameters
@@ -10,8 +10,9 @@ from torch import nn
 def find_head(body: nn.Module, num_classes: int | None = None) -> str:
     """Return the dotted name within ``body`` of the module that gives the logits.
 
-    It is the classifier that timm's networks name, else the last linear layer or 1×1 convolution with
-    ``num_classes`` outputs (``None``: any number) in the order of registration.
+    It is the linear layer or convolution that timm's networks name as their classifier; of a classifier of several
+    layers, or of a body that names none, the last linear layer or 1×1 convolution with ``num_classes`` outputs
+    (``None``: any number) in the order of registration.
 
     Raises:
         ValueError: there is none.
@@ -25,19 +26,43 @@ def find_heads(body: nn.Module, num_classes: int | None = None) -> list[str]:
     Raises:
         ValueError: there is none.
     """
-    classifier: Any = getattr(body, "get_classifier", tuple)()
-    named = classifier if isinstance(classifier, tuple | list | nn.ModuleList) else (classifier,)
-    heads = [name for name, module in body.named_modules() if any(module is head for head in named) and learns(module)]
-    if heads:
-        return heads
-    outputs = {name: num_outputs(module) for name, module in body.named_modules()}
-    heads = [name for name, count in outputs.items() if count and num_classes in (None, count)]
+    names = {module: name for name, module in body.named_modules()}
+    named = [names[classifier] for classifier in named_classifiers(body) if classifier in names]
+    heads = [head for name in named for head in heads_within(body, name, num_classes)]
+    heads = heads or last_layers(body, num_classes)[-1:]
     if not heads:
         raise ValueError(
             f"network: got {type(body).__name__} without a linear layer or 1×1 convolution of "
             f"{num_classes or 'any'} outputs, expected one to be its head; use a network that ends in its classifier"
         )
-    return heads[-1:]
+    return heads
+
+
+def named_classifiers(body: nn.Module) -> Iterator[nn.Module]:
+    """Yield the modules that one of timm's networks names as its classifiers, VOLO's for its tokens among them."""
+    named: list[Any] = [getattr(body, "get_classifier", tuple)(), getattr(body, "aux_head", None)]
+    while named:
+        classifier = named.pop(0)
+        if isinstance(classifier, tuple | list | nn.ModuleList):
+            named = [*classifier, *named]
+        elif isinstance(classifier, nn.Module) and learns(classifier):
+            yield classifier
+
+
+def heads_within(body: nn.Module, name: str, num_classes: int | None) -> list[str]:
+    """Return the names of the layers that give the logits in the classifier ``name``, several where side by side."""
+    classifier = body.get_submodule(name)
+    if isinstance(classifier, nn.Linear | nn.Conv2d):
+        return [name]
+    return [".".join(filter(None, (name, layer))) for layer in last_layers(classifier, num_classes)]
+
+
+def last_layers(module: nn.Module, num_classes: int | None) -> list[str]:
+    """Return the name of the last linear layer or 1×1 convolution, after those with weights of the same shape."""
+    outputs = {name: num_outputs(layer) for name, layer in module.named_modules()}
+    layers = [name for name, count in outputs.items() if count and num_classes in (None, count)]
+    shapes = {name: module.get_parameter(f"{name}.weight".removeprefix(".")).shape for name in layers}
+    return [name for name in layers if shapes[name] == shapes[layers[-1]]]
 
 
 def layer_groups(network: nn.Module) -> list[list[str]]:

@@ -76,16 +76,28 @@ class Network(nn.Module):
         """Return what the classifier sees of ``images (N, C, H, W)``: ``(N, D)``, maps averaged over their pixels.
 
         Raises:
-            ValueError: the network has no classifier for its number of classes.
+            ValueError: the network has no classifier for its number of classes, or does not call it on its features.
         """
         seen: list[Tensor] = []
-        head = self.body.get_submodule(find_head(self.body, self.spec.num_classes))
+        name = find_head(self.body, self.spec.num_classes)
+        head = self.body.get_submodule(name)
         hook = head.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
         try:
             self(images)
         finally:
             hook.remove()
-        return seen[-1] if seen[-1].ndim == 2 else seen[-1].flatten(2).mean(dim=2)
+        features = average_pixels(seen[-1], head) if seen else images.new_empty(len(images), 0)
+        width = head.in_channels if isinstance(head, nn.Conv2d) else head.in_features
+        if features.shape != (len(images), width):
+            raise ValueError(
+                f"network: got features of shape {tuple(features.shape)} at {name!r} of {self.spec.name!r}, expected "
+                f"{(len(images), width)}, the inputs of that layer; use a network that calls its classifier on them"
+            )
+        return features
+
+    def no_weight_decay(self) -> set[str]:
+        """Return the parameters, beside norms and biases, that the body's authors do not decay: timm asks for them."""
+        return {f"body.{name}" for name in getattr(self.body, "no_weight_decay", set)()}
 
     def without_auxiliary(self) -> "Network":
         """Return a copy in evaluation mode that has no auxiliary classifiers: what is exported."""
@@ -94,6 +106,15 @@ class Network(nn.Module):
             setattr(network.body, name, None)
             network.body.aux_logits = False  # type: ignore[assignment]
         return network
+
+
+def average_pixels(features: Tensor, head: nn.Module) -> Tensor:
+    """Return ``(N, D)``: means over all axes but the channels, which are the last of a linear head."""
+    if features.ndim == 2:
+        return features
+    if isinstance(head, nn.Linear):
+        return features.flatten(1, -2).mean(dim=1)
+    return features.flatten(2).mean(dim=2)
 
 
 def count_parameters(network: nn.Module) -> int:

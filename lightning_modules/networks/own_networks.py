@@ -31,17 +31,19 @@ def names() -> list[str]:
 
 
 def published(name: str) -> Published:
-    """Return what is known of images where nothing is published."""
-    return Published()
+    """Return what weights that others published of the plain network were trained on, else nothing."""
+    return deformable_resnet.published(name) if name in deformable_resnet.NETWORKS else Published()
 
 
 def create_body(name: str, num_classes: int, num_channels: int, pretrained: bool, options: dict[str, Any]) -> nn.Module:
-    """Build our network ``name`` with random weights.
+    """Build our network ``name`` with random weights or, where it has a plain network's, published ones.
 
     Raises:
-        ValueError: ``pretrained``.
+        ValueError: ``pretrained`` without published weights, or with those that cannot be reached.
         TypeError: an option that the network does not take.
     """
-    if pretrained:
+    if pretrained and name in deformable_resnet.NETWORKS:
+        options = options | {"pretrained": True}
+    elif pretrained:
         raise ValueError(f"pretrained: got True for {name!r}, expected False: it has no published weights")
     return NETWORKS[name](num_classes=num_classes, num_channels=num_channels, **options)

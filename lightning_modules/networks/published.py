@@ -1,6 +1,7 @@
 """What others have published of a network: its weights, and what they expect of images."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,9 @@ from urllib.request import Request, urlopen
 
 import torch
 from huggingface_hub import constants
+from torch import Tensor
 
+OLD_DENSENET_KEY = re.compile(r"(.*denselayer\d+\.(?:norm|conv))\.([12]\..+)")
 PATIENCE = 3.0
 """Seconds that a host has to answer before it counts as out of reach."""
 
@@ -56,6 +59,11 @@ def require_reachable(name: str, address: str) -> None:
     cached = Path(torch.hub.get_dir()) / "checkpoints" / address.rsplit("/", 1)[-1]
     if not cached.is_file() and not reaches(address):
         raise cannot_be_had(name, f"{address} does not answer, and {cached} is not there")
+
+
+def current_keys(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return weights by the names of today: torchvision's files of DenseNet say ``norm.1`` for ``norm1``."""
+    return {OLD_DENSENET_KEY.sub(r"\1\2", key): value for key, value in weights.items()}
 
 
 def cannot_be_had(name: str, reason: str) -> ValueError:

@@ -1,8 +1,9 @@
 """Networks of torchvision: a few adapted by hand, the others of its classification models as they are."""
 
+import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, get_type_hints
 
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
@@ -10,11 +11,11 @@ from torchvision import models
 
 from lightning_modules.networks.inception_auxiliary import AuxiliaryClassifier
 from lightning_modules.networks.noise import require_noise
-from lightning_modules.networks.published import Published, cannot_be_had, require_reachable
+from lightning_modules.networks.published import Published, cannot_be_had, current_keys, require_reachable
 
 NUM_PUBLISHED_CLASSES = 1000
 OWN_NAMES = {"drop_rate": "dropout", "drop_path_rate": "stochastic_depth_prob"}
-"""What torchvision calls our options."""
+"""What most models of torchvision call our options."""
 
 
 def create_alexnet(num_classes: int, *, drop_rate: float = 0.5) -> nn.Module:
@@ -120,8 +121,7 @@ def create_body(name: str, num_classes: int, num_channels: int, pretrained: bool
     if name in ADAPTED:
         builder = partial(ADAPTED[name], **options)
     else:
-        renamed = {OWN_NAMES.get(option, option): value for option, value in options.items()}
-        builder = partial(models.get_model_builder(name), **renamed)
+        builder = partial(models.get_model_builder(name), **with_own_names(name, options))
     body: nn.Module = builder(num_classes=NUM_PUBLISHED_CLASSES if pretrained else num_classes)
     if pretrained:
         load_published(name, body)
@@ -131,16 +131,34 @@ def create_body(name: str, num_classes: int, num_channels: int, pretrained: bool
     return body
 
 
+def with_own_names(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options by the names that torchvision's model has: DenseNet's ``drop_rate`` is called as ours."""
+    model = get_type_hints(models.get_model_builder(name))["return"]
+    known = inspect.signature(model).parameters
+    return {option if option in known else OWN_NAMES.get(option, option): value for option, value in options.items()}
+
+
 def load_published(name: str, body: nn.Module) -> None:
-    """Load torchvision's best weights of ``name``, all keys of them."""
+    """Load torchvision's best weights of ``name``, all keys of them.
+
+    Raises:
+        ValueError: there are none, they cannot be reached, or they do not fit the body.
+    """
     if name == "shufflenetv2_cifar":
         raise ValueError(f"pretrained: got True for {name!r}, expected False: it has no published weights")
     weights = models.get_model_weights(name).DEFAULT
     require_reachable(name, weights.url)
     try:
-        body.load_state_dict(weights.get_state_dict(progress=False, check_hash=True))
+        state = weights.get_state_dict(progress=False, check_hash=True)
     except (OSError, RuntimeError) as error:
         raise cannot_be_had(name, str(error).splitlines()[0]) from error
+    try:
+        body.load_state_dict(current_keys(state))
+    except RuntimeError as error:
+        raise ValueError(
+            f"pretrained: got True for {name!r}, expected layers that the published weights fit "
+            f"({' '.join(str(error).split())[:300]}); leave out options that change the layers"
+        ) from error
 
 
 def replace_classifiers(body: nn.Module, num_classes: int) -> None:

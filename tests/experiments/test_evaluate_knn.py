@@ -72,6 +72,15 @@ def test_the_probe_stands_beside_the_usual_metrics(tmp_path, checkpoint, capsys)
         assert f"{100 * value:.2f}" in row
 
 
+def test_a_bank_that_is_smaller_than_asked_for_is_said(tmp_path, checkpoint, capsys):
+    evaluate(tmp_path, checkpoint[0], knn_neighbors=500)
+    record = json.loads((tmp_path / "e" / "results.json").read_text())["stages"]["evaluate"]
+    assert record["knn_neighbors"] == 200  # 20 labels of each of ten classes
+    printed = capsys.readouterr().out
+    assert "200 nearest neighbours" in printed
+    assert "500" not in printed
+
+
 def test_no_probe_unless_asked_for(tmp_path, checkpoint):
     metrics = evaluate(tmp_path, checkpoint[0], knn=False)
     assert not any("knn" in name for name in metrics)

@@ -18,7 +18,7 @@ from experiments.studies.reporting import markdown_table, percent_with_spread
 from experiments.studies.settings import NetworksStudy, PhaseSettings, TransferStudy
 from lightning_modules.checkpoints import load_checkpoint
 from lightning_modules.networks import count_parameters, create_network
-from lightning_modules.settings import OptimizerSettings
+from lightning_modules.settings import OptimizerSettings, TransferSettings
 
 TRAINER = TrainerSettings(max_epochs=1, accelerator="cpu", enable_progress_bar=False)
 HEAD = "classifier.weight"
@@ -111,6 +111,32 @@ def small_networks(tmp_path) -> NetworksStudy:
         data=DataSettings(num_validation=50, steps_per_epoch=3, batch_size=16),
         trainer=TRAINER,
     )
+
+
+def test_teacher_and_student_learn_in_the_layers_asked_for(tmp_path, small_networks):
+    only_head = TransferSettings(mode="gradual", unfreeze_every=9)
+    teacher = TeacherSettings(network="cnn_small", max_epochs=2, transfer=only_head)
+    student = NetworkSettings(network="cnn_tiny", transfer=only_head)
+    command = replace(small_networks, teacher=teacher, student=student)
+    study = networks.StudyOfNetworks(command, create_source("digits"))
+    study.pipeline.stage("teacher", study.teach)
+    initial = build_network(teacher, study.source, 0, option="teacher").state_dict()
+    for name, value in weights(tmp_path / "n", 0, "teacher").items():
+        assert torch.equal(value, initial[name.removeprefix("network.")]) == (".classifier." not in name)
+    assert study._alone(student, study._build(student)).transfer == only_head
+    assert study._distilled(student, study._build(student)).transfer == only_head
+
+
+def test_help_lists_the_studies_and_their_options(capsys):
+    said = {}
+    for arguments in (["--help"], ["networks", "--help"], ["transfer", "--help"]):
+        with pytest.raises(SystemExit) as exit_status:
+            main(arguments, STUDIES)
+        assert exit_status.value.code == 0
+        said[arguments[0]] = capsys.readouterr().out
+    assert all(f"  {study} " in said["--help"] for study in STUDIES.commands)
+    assert all(option in said["networks"] for option in ("--stem", "--distill ", "``networks-study``"))
+    assert "--modes" in said["transfer"]
 
 
 def lines(tmp_path) -> list[dict]:

@@ -68,7 +68,7 @@ def test_a_distilled_student_is_transferred_too(tmp_path, capsys):
         wandb="off",
         data=DataSettings(num_validation=51, steps_per_epoch=2),
         trainer=TrainerSettings(max_epochs=1, accelerator="cpu", enable_progress_bar=False),
-        teacher=TeacherSettings(network="cnn_tiny", transfer=TransferSettings("last_stages")),
+        teacher=TeacherSettings(network="cnn_tiny", transfer=TransferSettings("discriminative")),
         student=NetworkSettings(checkpoint=str(path), transfer=TransferSettings("head")),
     )
     assert carry_out("distill", command, debug=True) == 0
@@ -129,6 +129,23 @@ def test_settings_that_contradict_a_checkpoint_are_refused(tmp_path, source, cha
         build_network(NetworkSettings(checkpoint=str(path), **changes), source, 0, option="model")
 
 
+@pytest.mark.parametrize(
+    ("trained_with", "given"),
+    [
+        ({"resolution_multiplier": 0.75}, {"resolution_multiplier": 0.75}),
+        ({}, {"width_multiplier": 1.0, "stem_stride": 2}),
+    ],
+)
+def test_a_run_is_fine_tuned_with_its_own_options_or_their_defaults(tmp_path, trained_with, given):
+    path = write_checkpoint(tmp_path / "x.ckpt", "mobilenet_v1", image_size=96, **trained_with)
+    settings = NetworkSettings(network="mobilenet_v1", checkpoint=str(path), options=given)
+    network = build_network(settings, make_source(size=96), 0, option="model")
+    assert network.spec.input_size == (72 if trained_with else None)
+    other = dataclasses.replace(settings, options={"resolution_multiplier": 0.5})
+    with pytest.raises(ValueError, match=r"model\.input_size: got 48, but .*x\.ckpt was trained with"):
+        build_network(other, make_source(size=96), 0, option="model")
+
+
 def test_a_state_dictionary_needs_the_networks_name(tmp_path, source: Source):
     body = create_network("cnn_tiny", num_classes=3, num_channels=3).body
     torch.save(body.state_dict(), tmp_path / "x.pth")
@@ -150,6 +167,10 @@ def test_a_teacher_is_taken_as_it_is(tmp_path, source: Source):
     foreign = TeacherSettings(network="cnn_tiny", checkpoint=str(tmp_path / "five.pth"))
     with pytest.raises(ValueError, match=r"five\.pth: classifier\.weight has shape \(5, 22\), expected \(3, 22\)"):
         build_network(foreign, source, 0, option="teacher", exact=True)
+    same = write_checkpoint(tmp_path / "three.ckpt", num_classes=3)
+    headless = TeacherSettings(checkpoint=str(same), ignore_keys="classifier")
+    with pytest.raises(ValueError, match=r"ignore_keys: got \['classifier'\], expected .* surplus keys alone"):
+        build_network(headless, source, 0, option="teacher", exact=True)
     with pytest.raises(ValueError, match=r"teacher\.transfer\.mode: got 'head', expected full"):
         TeacherSettings(checkpoint="x.ckpt", transfer=TransferSettings("head"))
 
@@ -173,6 +194,13 @@ def test_small_images_take_the_small_stem_unless_asked_otherwise():
         ({"drop_rate": 1.0}, r"drop_rate: got 1\.0, expected a probability in \[0, 1\)"),
         ({"drop_rate": 0.1, "options": {"drop_rate": 0.2}}, r"options\.drop_rate: got 0\.2, expected it once"),
         ({"options": {"stem": "small"}}, r"options: got \['stem'\], expected them outside of options"),
+        ({"options": {"num_classes": 2}}, r"options: got \['num_classes'\], expected none of these: the images"),
+        ({"options": {"mean": 1, "std": 1}}, r"options: got \['mean', 'std'\], expected none of these"),
+        ({"ignore_keys": [""], "checkpoint": "x.ckpt"}, r"ignore_keys: got \[''\], expected beginnings of keys"),
+        ({"ignore_keys": "a,", "checkpoint": "x.ckpt"}, r"ignore_keys: got 'a,', expected beginnings of keys"),
+        ({"ignore_keys": ["fc"]}, r"ignore_keys: got \['fc'\], expected none without a checkpoint"),
+        ({"transfer": TransferSettings("head")}, r"transfer\.mode: got 'head', expected full without checkpoint or"),
+        ({"transfer": TransferSettings("last_stages")}, r"transfer\.mode: got 'last_stages', expected full without"),
     ],
 )
 def test_settings_that_make_no_sense_are_named(changes, message):

@@ -41,6 +41,15 @@ def test_biases_and_norms_are_not_decayed():
     assert {group["weight_decay"] for group in optimizer.param_groups} == {0, 0.1}
 
 
+@pytest.mark.parametrize("mode", ["full", "discriminative"])
+def test_what_a_network_exempts_is_not_decayed(mode):
+    network = create_network("vit_tiny_patch16_224", num_classes=2, depth=1)
+    optimizer = create_optimizer(network, OptimizerSettings(weight_decay=0.1), TransferSettings(mode))
+    undecayed = {id(p) for group in optimizer.param_groups if not group["weight_decay"] for p in group["params"]}
+    names = {name for name, p in network.named_parameters() if id(p) in undecayed and p.ndim > 1}
+    assert names == {"body.cls_token", "body.pos_embed"}
+
+
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
 def test_discriminative_rates_cover_every_parameter_once(weight_decay):
     network = create_network("resnet8", num_classes=10, num_channels=1)

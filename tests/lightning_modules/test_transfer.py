@@ -212,6 +212,12 @@ def test_groups_that_learn(settings, expected):
         (lambda: TransferSettings("last_stages", num_stages=0), r"transfer\.num_stages: got 0, expected 1 or more"),
         (lambda: TransferSettings(layer_decay=0.0), r"transfer\.layer_decay: got 0\.0, expected a factor in \(0, 1\]"),
         (lambda: TransferSettings(unfreeze_every=0), r"transfer\.unfreeze_every: got 0, expected 1 or more epochs"),
+        (
+            lambda: TransferSettings(num_stages=2),
+            r"transfer\.num_stages: got 2, expected 1, its default, with mode=full: only mode=last_stages has",
+        ),
+        (lambda: TransferSettings("gradual", layer_decay=0.5), r"transfer\.layer_decay: got 0\.5, expected 0\.75, its"),
+        (lambda: TransferSettings("head", unfreeze_every=2), r"transfer\.unfreeze_every: got 2, .*mode=gradual has"),
     ],
 )
 def test_mistakes_are_named(make: Callable[[], object], message):

@@ -1,11 +1,14 @@
 """Weights from files: what fits, what is adapted and said, what is refused."""
 
 import os
+import re
 from pathlib import Path
 
 import pytest
 import safetensors.torch
+import timm
 import torch
+import torchvision
 from torch import Tensor
 
 from lightning_modules.checkpoints import AtomicCheckpointIO, load_network, rebuild
@@ -41,6 +44,10 @@ WRITERS = {
     "nested.pth": lambda network, path: torch.save({"epoch": 1, "state_dict": network.body.state_dict()}, path),
     "model.pth": lambda network, path: torch.save(
         {"model": prefixed("module.network.body.", network.body.state_dict()), "optimizer": {"lr": 1.0}}, path
+    ),
+    "compiled.pth": lambda network, path: torch.save(
+        prefixed("module._orig_mod.", {n.replace(".", "._orig_mod.", 1): v for n, v in network.state_dict().items()}),
+        path,
     ),
     "body.safetensors": lambda network, path: safetensors.torch.save_file(network.body.state_dict(), path),
     "best.ckpt": write_checkpoint,
@@ -121,8 +128,22 @@ def test_other_keys_are_refused_unless_they_are_named(tmp_path, change, ignore_k
 def test_a_head_that_is_ignored_keeps_its_initial_weights(tmp_path):
     torch.save(create(seed=1).body.state_dict(), tmp_path / "x.pth")
     network, initial = create(seed=2), create(seed=2)
-    assert load_weights(network, read_weights(tmp_path / "x.pth"), ignore_keys=["classifier."]) == []
+    assert load_weights(network, read_weights(tmp_path / "x.pth"), ignore_keys=["classifier."]) == [
+        "2 tensors (classifier.bias, classifier.weight) keep their initial weights: ignore_keys"
+    ]
     assert torch.equal(network.body.classifier.weight, initial.body.classifier.weight)
+
+
+def test_weights_taken_as_they_are_leave_none_initial(tmp_path):
+    torch.save(create(seed=1).body.state_dict() | {"ema.x": torch.zeros(1)}, tmp_path / "x.pth")
+    file = read_weights(tmp_path / "x.pth")
+    assert load_weights(create(), file, ignore_keys=["ema."], exact=True) == []
+    with pytest.raises(
+        ValueError, match=r"ignore_keys: got \['classifier'\], expected .* surplus keys .*classifier\.b"
+    ):
+        load_weights(create(), file, ignore_keys=["classifier"], exact=True)
+    with pytest.raises(ValueError, match=r"ignore_keys: got \[''\], expected beginnings of keys"):
+        load_weights(create(), file, ignore_keys=[""])
 
 
 def test_another_shape_is_refused(tmp_path):
@@ -191,3 +212,28 @@ def test_what_was_decided_travels_in_the_checkpoint(tmp_path, name, options):
         assert load_weights(again, file, exact=True) == []
         assert torch.equal(again(images), expected)
     assert again.spec == network.spec
+
+
+def test_a_network_for_other_channels_takes_the_average_normalisation():
+    spec = create_network("cnn_tiny", num_classes=3, num_channels=2, mean=(0.2, 0.4), std=(0.1, 0.3)).spec.as_plain()
+    again = rebuild(spec, num_channels=3).spec
+    assert (again.mean, again.std) == (pytest.approx((0.3,) * 3), pytest.approx((0.2,) * 3))
+
+
+def test_a_plain_residual_network_starts_a_deformable_one(tmp_path):
+    plain = timm.create_model("resnet18", num_classes=5)
+    torch.save(plain.state_dict(), tmp_path / "plain.pth")
+    network = create_network("deformable_resnet18", num_classes=5)
+    assert load_weights(network, read_weights(tmp_path / "plain.pth")) == []
+    images = torch.rand(2, 3, 64, 64)
+    torch.testing.assert_close(network.body.eval()(images), plain.eval()(images), atol=1e-4, rtol=1e-4)
+
+
+def test_torchvisions_old_names_in_densenet_are_understood(tmp_path):
+    state = torchvision.models.densenet121(num_classes=5).state_dict()
+    old = {re.sub(r"(denselayer\d+\.(?:norm|conv))(\d)", r"\1.\2", key): value for key, value in state.items()}
+    torch.save(old, tmp_path / "old.pth")
+    network = create_network("densenet121", num_classes=5)
+    assert load_weights(network, read_weights(tmp_path / "old.pth")) == []
+    name = "features.denseblock1.denselayer1.conv1.weight"
+    assert torch.equal(network.body.state_dict()[name], state[name])

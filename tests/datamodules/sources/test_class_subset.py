@@ -75,6 +75,7 @@ def test_folders_keep_their_splits_and_paths(make_source):
         (["Bagg", "Coat"], r"data.classes: got 'Bagg', .* did you mean 'Bag'\? its classes are T-shirt/top, Trouser"),
         ([3], r"data.classes: got \[3\], expected at least 2 classes, such as 0,1; .* keep all 10"),
         ([], r"data.classes: got \[\], expected at least 2 classes"),
+        ([True, False], r"data.classes: got True, expected an index in 0..9 or a class name"),
         ([8, 1, "Bag"], r"expected each class once: class 8 \('Bag'\) is named 2 times"),
     ],
 )
@@ -92,7 +93,7 @@ def test_a_split_without_the_classes_is_named(make_source):
 
 @pytest.mark.parametrize(
     ("given", "expected"),
-    [("0, 1,2", [0, 1, 2]), ("Bag,Ankle boot,0", ["Bag", "Ankle boot", 0]), (["10", 3], ["10", 3]), (None, None)],
+    [("0, 1,2", ["0", "1", "2"]), ("Bag,Ankle boot", ["Bag", "Ankle boot"]), (["10", 3], ["10", 3]), (None, None)],
 )
 def test_settings_take_lists_and_commas(given, expected):
     assert DataSettings(classes=given).classes == expected
@@ -102,12 +103,14 @@ def test_the_settings_choose_the_classes():
     whole, half = build_source(DataSettings()), build_source(DataSettings(classes="0,1,2,3,4"))
     assert half.class_names == ("0", "1", "2", "3", "4")
     assert len(half.train) == int((whole.train.targets < 5).sum())
-    with pytest.raises(ValueError, match=r"data.classes: got 12, expected an index"):
+    with pytest.raises(ValueError, match=r"data.classes: got '12', expected an index"):
         build_source(DataSettings(classes="0,12"))
 
 
-@pytest.mark.parametrize("given", ["5,6,8", "[5, 6, 8]"])
-def test_the_command_line_takes_both_forms(given):
+@pytest.mark.parametrize("given", ["2,0", "[2, 0]"])
+def test_the_command_line_takes_both_forms_and_names_go_before_indices(source, given):
     parser = build_parser("train")
-    settings = parser.instantiate(parser.parse_args(["--data.classes", given]))
-    assert settings.data.classes == [5, 6, 8]
+    classes = parser.instantiate(parser.parse_args(["--data.classes", given])).data.classes
+    assert select_classes(source, classes).class_names == ("stripe 2", "stripe 0")
+    numbered = replace(source, class_names=("10", "2", "7"))
+    assert select_classes(numbered, classes).class_names == ("2", "10")

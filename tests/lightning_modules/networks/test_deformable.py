@@ -1,5 +1,7 @@
 """Deformable residual networks: they begin as the plain ones, and read where their offsets say."""
 
+from contextlib import nullcontext
+
 import pytest
 import timm
 import torch
@@ -8,7 +10,8 @@ from timm.models import group_parameters
 from torch import nn
 from torchvision.ops import DeformConv2d
 
-from lightning_modules.networks.deformable_resnet import NETWORKS, DeformableConvolution
+from lightning_modules.networks import create_network, timm_networks
+from lightning_modules.networks.deformable_resnet import NETWORKS, DeformableConvolution, with_deformable_keys
 
 
 def build(plain, **options):
@@ -116,6 +119,47 @@ def test_float64_stays_float64():
     images = torch.rand(1, 2, 8, 8, dtype=torch.float64)
     deformable = DeformableConvolution(plain, modulated=True).double()
     torch.testing.assert_close(deformable(images), plain(images), rtol=1e-12, atol=1e-12)
+
+
+def test_the_weights_of_the_plain_network_load():
+    plain = awake(timm.create_model("resnet18", num_classes=5)).eval()
+    deformable = build("resnet18", modulated=True).eval()
+    for parameter in deformable.parameters():
+        nn.init.ones_(parameter)  # what learned offsets would leave behind
+    deformable.load_state_dict(plain.state_dict())
+    images = torch.rand(2, 3, 48, 48)
+    torch.testing.assert_close(deformable(images), plain(images), rtol=1e-5, atol=1e-5)
+    renamed = with_deformable_keys(deformable, plain.state_dict())
+    assert renamed.keys() == deformable.state_dict().keys()
+    assert torch.equal(renamed["layer4.0.conv2.convolution.weight"], plain.layer4[0].conv2.weight)
+
+
+def test_its_own_weights_load_as_they_are_and_others_are_refused():
+    plain = nn.Conv2d(2, 3, 3)
+    deformable, again = (DeformableConvolution(plain, modulated=False) for _ in range(2))
+    nn.init.ones_(deformable.predictor.weight)
+    again.load_state_dict(deformable.state_dict())
+    assert torch.equal(again.predictor.weight, deformable.predictor.weight)
+    without = {key: value for key, value in deformable.state_dict().items() if "predictor" not in key}
+    with pytest.raises(RuntimeError, match=r"Missing key.*predictor\.weight"):
+        again.load_state_dict(without)
+
+
+def test_published_weights_are_those_of_the_plain_network(monkeypatch):
+    plain, create = timm.create_model("resnet18", num_classes=5), timm.create_model
+    monkeypatch.setattr(timm_networks, "hub_without_retries", lambda _: nullcontext())
+
+    def create_model(name, pretrained, **options):
+        body = create(name, **options)
+        if pretrained:
+            body.load_state_dict(plain.state_dict())
+        return body
+
+    monkeypatch.setattr(timm_networks.timm, "create_model", create_model)
+    network = create_network("deformable_resnet18", num_classes=5, pretrained=True)
+    assert torch.equal(network.body.layer4[0].conv2.convolution.weight, plain.layer4[0].conv2.weight)
+    assert network.spec.mean == timm_networks.published("resnet18").mean
+    assert network.spec.options == {}
 
 
 def test_shapes_are_known_on_the_meta_device():

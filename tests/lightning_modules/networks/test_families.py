@@ -229,12 +229,6 @@ def test_convolutions_start_as_he_et_al_2015(name, key):
     assert weight.std().item() == pytest.approx(math.sqrt(2 / fan_out), rel=0.02)
 
 
-@pytest.mark.parametrize("width_multiplier", [0.05, 2.5])
-def test_a_width_out_of_range_is_an_error(width_multiplier):
-    with pytest.raises(ValueError, match=rf"width_multiplier: got {width_multiplier}, expected 0.1 to 2.0; "):
-        build("mobilenet_v1", width_multiplier=width_multiplier)
-
-
 def test_other_options_out_of_range_are_errors():
     with pytest.raises(ValueError, match=r"stem_stride: got 4, expected 1 or 2; "):
         build("mobilenet_v1", stem_stride=4)

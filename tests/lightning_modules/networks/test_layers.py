@@ -6,11 +6,12 @@ import torch
 from torch import nn
 
 from lightning_modules.networks import create_network
-from lightning_modules.networks.layers import find_head, layer_groups
+from lightning_modules.networks.layers import find_head, find_heads, layer_groups
+from lightning_modules.networks.shapes import ShapesOnly
 
 
 def create(name: str) -> nn.Module:
-    with torch.device("meta"):
+    with torch.device("meta"), ShapesOnly():
         return create_network(name, num_classes=7)
 
 
@@ -87,6 +88,26 @@ def test_two_heads_side_by_side_are_one_group():
     with torch.device("meta"):
         network = timm.create_model("deit_tiny_distilled_patch16_224", num_classes=7)
     assert layer_groups(network)[-1] == ["head.weight", "head.bias", "head_dist.weight", "head_dist.bias"]
+
+
+@pytest.mark.parametrize(
+    ("name", "heads"),
+    [
+        ("sequencer2d_s", ["head.fc"]),  # timm's ClassifierHead
+        ("caformer_s18", ["head.fc.fc2"]),  # a perceptron
+        ("iformer_t", ["head.head.l"]),
+        ("repvit_m0_9", ["head.head.l", "head.head_dist.l"]),  # two with a norm each, in one classifier
+        ("levit_128s", ["head.linear", "head_dist.linear"]),
+        ("efficientvim_m1_dist", [f"{name}.{n}" for name in ("heads", "heads_dist") for n in range(4)]),
+        ("volo_d1_224", ["head", "aux_head"]),  # registered the other way round
+    ],
+)
+def test_in_a_classifier_of_several_layers_the_head_is_what_gives_the_logits(name, heads):
+    network = create(name)
+    assert find_heads(network.body, 7) == find_heads(network.body) == heads
+    groups = layer_groups(network)
+    assert sorted(groups[-1]) == sorted(f"body.{head}.{kind}" for head in heads for kind in ("weight", "bias"))
+    assert sorted(name for group in groups for name in group) == sorted(dict(network.named_parameters()))
 
 
 def test_networks_from_elsewhere():

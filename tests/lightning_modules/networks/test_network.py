@@ -2,8 +2,11 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import nn
 
-from lightning_modules.networks import create_network
+from lightning_modules.networks import Network, NetworkSpec, create_network
+from lightning_modules.networks.shapes import ShapesOnly
 
 
 @pytest.fixture(scope="module")
@@ -76,3 +79,46 @@ def test_features_of_a_convolutional_classifier_are_averaged_over_pixels():
     images = torch.rand(2, 3, 64, 64)
     maps = network.body.features((images - network.mean) / network.std)
     torch.testing.assert_close(network.features(images), maps.mean(dim=(2, 3)))
+
+
+def test_features_have_the_width_of_the_last_layers_inputs():
+    with torch.device("meta"), torch.no_grad(), ShapesOnly():
+        network = create_network("caformer_s18", num_classes=7).eval()
+        assert network.features(torch.rand(2, 3, 64, 64)).shape == (2, 2048)
+
+
+def test_features_of_maps_with_channels_last():
+    network = create_network("sequencer2d_s", num_classes=7, layers=(1, 1, 1, 1)).eval()
+    images = torch.rand(2, 3, 32, 32)
+    features = network.features(images)
+    assert features.shape == (2, 384)
+    torch.testing.assert_close(network.body.head.fc(features), network(images))
+
+
+class Unusual(nn.Module):
+    """Reads its classifier in its own way: never by a call, or on maps with channels last."""
+
+    def __init__(self, calls: bool) -> None:
+        super().__init__()
+        self.classifier = nn.Linear(3, 7)
+        self.calls = calls
+
+    def forward(self, images):
+        if self.calls:
+            return self.classifier(images.movedim(1, -1)).mean(dim=(1, 2))
+        return F.linear(images.mean(dim=(2, 3)), self.classifier.weight, self.classifier.bias)
+
+
+def test_features_that_the_head_does_not_read_are_an_error():
+    spec = NetworkSpec("unusual", num_classes=7, num_channels=3, mean=(0.0,) * 3, std=(1.0,) * 3)
+    images = torch.rand(2, 3, 8, 9)
+    torch.testing.assert_close(Network(Unusual(calls=True), spec).features(images), images.mean(dim=(2, 3)))
+    with pytest.raises(ValueError, match=r"features of shape \(2, 0\) at 'classifier' of 'unusual', expected \(2, 3\)"):
+        Network(Unusual(calls=False), spec).features(images)
+
+
+def test_what_the_body_exempts_from_weight_decay_has_the_wrappers_names():
+    with torch.device("meta"), ShapesOnly():
+        network = create_network("vit_tiny_patch16_224", num_classes=7, depth=1)
+    assert {"body.cls_token", "body.pos_embed"} <= network.no_weight_decay() & dict(network.named_parameters()).keys()
+    assert create_network("cnn_tiny", num_classes=7).no_weight_decay() == set()

@@ -1,24 +1,22 @@
 """Networks by name: who builds them, with which options, and what is said where something is missing."""
 
-import time
-from types import SimpleNamespace
+from functools import partial
 
 import pytest
 import timm
 import torch
-from huggingface_hub import constants
-from torchvision import models
 
 from lightning_modules.networks import (
     Network,
+    NetworkDescription,
     available_networks,
     count_parameters,
     create_network,
     describe_network,
     featured_networks,
-    published,
-    torchvision_networks,
+    own_networks,
 )
+from lightning_modules.networks.wide_residual import WideResidual
 
 
 @pytest.mark.parametrize(
@@ -64,9 +62,9 @@ def test_names_say_who_builds():
     assert (ours.__module__.partition(".")[0], theirs.__module__.partition(".")[0]) == ("timm", "torchvision")
 
 
-def test_a_description_has_the_published_size_and_the_smallest_input():
-    description = describe_network("alexnet", with_smallest_input=True)
-    assert (description.parameters, description.input_size, description.smallest_input) == (61_100_840, 224, 63)
+def test_a_description_has_the_published_size():
+    assert describe_network("alexnet") == NetworkDescription("alexnet", "torchvision", 61_100_840, 224)
+    assert describe_network("deformable_resnet18").input_size == describe_network("resnet18").input_size
     assert describe_network("cnn_tiny", num_classes=10, num_channels=1).parameters == 1946
     assert describe_network("inception_v3").input_size == 299
 
@@ -98,6 +96,7 @@ def test_an_unknown_name_offers_those_that_need_a_prefix():
     [
         ("resnet10t", {"image_size": 28, "drop_rate": 0.1, "drop_path_rate": 0.2}),
         ("vit_tiny_patch16_224", {"image_size": 28, "drop_path_rate": 0.1}),
+        ("vit_tiny_patch16_224", {"image_size": 28, "patch_size": 7, "depth": 1}),
         ("convnext_atto", {"image_size": 40}),
         ("mobilenet_v3_small", {"image_size": 28, "width_multiplier": 0.5, "resolution_multiplier": 0.75}),
         ("deformable_resnet18", {"image_size": 28, "deformable_stages": 1}),
@@ -178,13 +177,25 @@ def test_noise_that_a_builder_swallows_is_an_error(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("name", "rate"), [("mobilenet_v3_small", "drop_rate"), ("torchvision/efficientnet_b0", "drop_path_rate")]
+    ("name", "rate"),
+    [
+        ("mobilenet_v3_small", "drop_rate"),
+        ("torchvision/efficientnet_b0", "drop_path_rate"),
+    ],
 )
 def test_noise_reaches_torchvisions_networks_by_their_names(name, rate):
     with torch.device("meta"):
         body = create_network(name, num_classes=3, **{rate: 0.123}).body
     rates = [module.p for module in body.modules() if type(module).__name__ in ("Dropout", "StochasticDepth")]
     assert 0.123 in rates if rate == "drop_rate" else max(rates[:-1]) == pytest.approx(0.123 * 15 / 16)
+
+
+def test_a_rate_that_torchvision_calls_as_we_do_keeps_its_name():
+    with torch.device("meta"):
+        body = create_network("torchvision/densenet121", num_classes=3, drop_rate=0.2).body
+    assert {module.drop_rate for module in body.modules() if hasattr(module, "drop_rate")} == {0.2}
+    with pytest.raises(ValueError, match=r"drop_path_rate: got 0.1 for 'torchvision/densenet121', expected none"):
+        create_network("torchvision/densenet121", num_classes=3, drop_path_rate=0.1)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +206,14 @@ def test_noise_reaches_torchvisions_networks_by_their_names(name, rate):
         ("resnet18", {"width_multiplier": 0.5}, "width_multiplier: got 0.5 for 'resnet18', which has no such"),
         ("resnet18", {"in_chans": 2}, "in_chans: got 2 for 'resnet18', which sets it itself"),
         ("resnet18", {"drop_rate": 1.0}, r"drop_rate: got 1.0, expected a probability in \[0, 1\)"),
+        ("cnn_tiny", {"drop_rate": "abc"}, "drop_rate: got 'abc', expected a number"),
+        ("mobilenet_v1", {"width_multiplier": "abc"}, "width_multiplier: got 'abc', expected a number"),
+        ("mobilenet_v1", {"resolution_multiplier": True}, "resolution_multiplier: got True, expected a number"),
+        ("resnet8", {"depth": 20}, "depth: got 20 for 'resnet8', which sets it itself; leave it out, or choose"),
+        ("wrn_16_1", {"width_multiplier": 4}, "width_multiplier: got 4 for 'wrn_16_1', which sets it itself"),
+        ("mobilenet_v3_small", {"last_width": 9}, "last_width: got 9 for 'mobilenet_v3_small', which sets it itself"),
+        ("cnn_tiny", {"widths": 3}, "widths: got 3 for 'cnn_tiny', which sets it itself"),
+        ("resnet8", {"widths": 3}, r"options: got \{'widths': 3\} for 'resnet8', expected values that it can be built"),
     ],
 )
 def test_options_that_are_wrong_are_clear_errors(name, options, message):
@@ -202,42 +221,28 @@ def test_options_that_are_wrong_are_clear_errors(name, options, message):
         create_network(name, num_classes=3, **options)
 
 
-@pytest.mark.parametrize("name", ["cnn_tiny", "resnet20", "shufflenetv2_cifar"])
-def test_weights_that_nobody_published_are_a_clear_error(name):
-    with pytest.raises(ValueError, match=rf"pretrained: got True for '{name}'.*no published weights"):
-        create_network(name, num_classes=10, pretrained=True)
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_classes": 0}, "num_classes: got 0, expected 1 or more"),
+        ({"num_channels": 0}, "num_channels: got 0, expected 1 or more"),
+        ({"input_size": 0}, "input_size: got 0, expected 1 or more"),
+        ({"image_size": -1}, "image_size: got -1, expected 1 or more"),
+        ({"mean": (0.1, 0.2)}, r"mean: got \(0.1, 0.2\), expected one for each of num_channels=3, or one for all"),
+        ({"std": (0.1, 0.2)}, r"std: got \(0.1, 0.2\), expected one for each"),
+        ({"std": (0.1, 0.0, 0.2)}, r"std: got \(0.1, 0.0, 0.2\), expected numbers above 0"),
+    ],
+)
+def test_arguments_that_make_no_sense_are_clear_errors(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        create_network("cnn_tiny", **({"num_classes": 3} | arguments))
+    assert create_network("cnn_tiny", num_classes=3, mean=(0.1,), std=(0.2,)).spec.mean == (0.1, 0.1, 0.1)
 
 
-@pytest.mark.parametrize("name", ["resnet10t", "torchvision/resnet18", "mobilenet_v3_small"])
-def test_weights_out_of_reach_are_a_clear_error_at_once(monkeypatch, tmp_path, name):
-    monkeypatch.setattr(published, "reaches", lambda address: False)
-    monkeypatch.setattr(torch.hub, "get_dir", lambda: str(tmp_path))
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
-    start, offline = time.monotonic(), constants.HF_HUB_OFFLINE
-    with pytest.raises(ValueError, match=r"pretrained: the weights of '.*' could not be had"):
-        create_network(name, num_classes=10, pretrained=True)
-    assert time.monotonic() - start < 5
-    assert constants.HF_HUB_OFFLINE is offline
-
-
-def test_a_host_that_is_not_there_is_out_of_reach():
-    assert not published.reaches("http://127.0.0.1:9/")
-
-
-@pytest.mark.parametrize("name", ["mobilenet_v3_small", "googlenet"])
-def test_published_weights_are_loaded_and_the_classifiers_replaced(monkeypatch, name):
-    torch.manual_seed(1)
-    theirs = models.get_model(name, **({"aux_logits": True, "init_weights": True} if name == "googlenet" else {}))
-    real = models.get_model_weights(name).DEFAULT
-    weights = SimpleNamespace(url=real.url, transforms=real.transforms, get_state_dict=lambda **_: theirs.state_dict())
-    monkeypatch.setattr(torchvision_networks, "require_reachable", lambda *_: None)
-    monkeypatch.setattr(torchvision_networks.models, "get_model_weights", lambda _: SimpleNamespace(DEFAULT=weights))
-    network = create_network(name, num_classes=7, num_channels=1, image_size=28, mean=(0.1,), pretrained=True)
-    loaded, expected = network.body.state_dict(), theirs.state_dict()
-    first, *_ = [key for key, value in expected.items() if value.ndim == 4]
-    torch.testing.assert_close(loaded.pop(first), expected.pop(first).sum(dim=1, keepdim=True))
-    new = [key for key, value in loaded.items() if value.shape[:1] == (7,)]
-    assert len(new) == {"mobilenet_v3_small": 2, "googlenet": 6}[name]
-    assert all(torch.equal(value, expected[key]) for key, value in loaded.items() if key not in new)
-    assert network.spec.mean == pytest.approx((0.5 if name == "googlenet" else (0.485 + 0.456 + 0.406) / 3,))
-    assert network.spec.options == {}  # the published stem
+def test_the_range_of_widths_is_of_the_mobilenets_alone(monkeypatch):
+    monkeypatch.setitem(own_networks.NETWORKS, "wrn_16", partial(WideResidual, depth=16))
+    with torch.device("meta"):
+        wide = create_network("wrn_16", num_classes=3, width_multiplier=4)
+    assert wide.body.classifier.in_features == 64 * 4
+    with pytest.raises(ValueError, match=r"width_multiplier: got 0.5, expected a whole number of at least 1"):
+        create_network("wrn_16", num_classes=3, width_multiplier=0.5)

@@ -1,0 +1,85 @@
+"""Confidence intervals of paired comparisons."""
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+FloatArray: TypeAlias = NDArray[np.float64]
+
+MAX_DISTINCT = 64
+"""With so few different values, counting them is cheaper than drawing samples one by one."""
+CHUNK = 4_000_000
+"""Numbers drawn at once, about 64 MB with what they select."""
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and the ends of its confidence interval, in the unit of the differences."""
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def contains_zero(self) -> bool:
+        """Whether no difference at all is among the plausible ones."""
+        return self.low <= 0 <= self.high
+
+
+def paired_bootstrap(
+    differences: ArrayLike, *, seed: int = 0, num_resamples: int = 10_000, level: float = 0.95
+) -> Interval:
+    """Return the mean of paired differences and its percentile bootstrap interval.
+
+    Samples are drawn with replacement, as many as there are, and the interval holds the central ``level`` of the
+    means so found (Efron and Tibshirani, An Introduction to the Bootstrap, 1993, section 13.3). It speaks of other
+    samples for the same two models, not of other seeds of their training.
+
+    Args:
+        differences: ``(N,)``, one a sample: of two classifiers, 1 where only the first is right, -1 where only the
+            second is, 0 where they agree.
+        seed: of the resampling; the same seed gives the same interval.
+        num_resamples: means that are drawn.
+        level: share of the means that the interval holds, in (0, 1).
+
+    Raises:
+        ValueError: there are no differences, some are not finite, or an option is out of range.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    if values.ndim != 1 or len(values) == 0 or not np.isfinite(values).all():
+        raise ValueError(f"differences: got shape {values.shape}, expected one finite number a sample, 1 or more")
+    if num_resamples < 1:
+        raise ValueError(f"num_resamples: got {num_resamples}, expected 1 or more, such as 10000")
+    if not 0 < level < 1:
+        raise ValueError(f"level: got {level}, expected a share in (0, 1), such as 0.95")
+    generator = np.random.default_rng(seed)
+    distinct, counts = np.unique(values, return_counts=True)
+    if len(distinct) <= MAX_DISTINCT:
+        means = means_by_counting(distinct, counts, num_resamples, generator)
+    else:
+        means = means_by_drawing(values, num_resamples, generator)
+    ends = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.clip(ends, distinct[0], distinct[-1])  # means lie between the extremes but for rounding
+    return Interval(float(np.clip(values.mean(), distinct[0], distinct[-1])), float(low), float(high))
+
+
+def means_by_counting(
+    distinct: FloatArray, counts: NDArray[np.int64], num_resamples: int, generator: np.random.Generator
+) -> FloatArray:
+    """Return ``(num_resamples,)`` means of resamples, of which only the multinomial counts of each value are drawn."""
+    number = int(counts.sum())
+    drawn = generator.multinomial(number, counts / number, size=num_resamples)
+    means: FloatArray = drawn @ distinct / number
+    return means
+
+
+def means_by_drawing(values: FloatArray, num_resamples: int, generator: np.random.Generator) -> FloatArray:
+    """Return ``(num_resamples,)`` means of resamples, of which every sample is drawn, some resamples at a time."""
+    means = np.empty(num_resamples)
+    step = max(1, CHUNK // len(values))
+    for start in range(0, num_resamples, step):
+        part = means[start : start + step]
+        part[:] = values[generator.integers(len(values), size=(len(part), len(values)))].mean(axis=1)
+    return means

@@ -1,0 +1,108 @@
+"""Labelling a pool: what a teacher says of every unlabelled sample, as a table on disk."""
+
+from pathlib import Path
+
+import torch.distributed
+from torch import nn
+
+from datamodules.labeled import LabeledDataModule
+from datamodules.pseudo_label_columns import TableMetadata
+from datamodules.pseudo_label_merging import merge_shards
+from datamodules.pseudo_label_writer import PseudoLabelWriter
+from datamodules.pseudo_labeled import PseudoLabeledDataModule
+from datamodules.pseudo_labels import PseudoLabels
+from datamodules.selection import Selection, select
+from datamodules.unlabeled import UnlabeledDataModule
+from datamodules.views import View
+from experiments.callbacks import StopOnSignals
+from experiments.pseudo_label_settings import PseudoLabelSettings, SelectionSettings
+from experiments.run import is_main_process
+from experiments.settings import TrainerSettings
+from experiments.training import create_trainer
+from lightning_modules.inference import Labeler
+from lightning_modules.teacher import state_digest
+
+
+def label_pool(
+    teacher: nn.Module,
+    labeled: LabeledDataModule,
+    path: Path,
+    settings: PseudoLabelSettings,
+    trainer_settings: TrainerSettings,
+    *,
+    may_skip: bool = False,
+) -> PseudoLabels:
+    """Write the table of the pool's pseudo-labels and return it; memory does not grow with the pool while predicting.
+
+    The teacher sees the images as they are and is not noised: no augmentation, dropout or stochastic depth. Every
+    process writes a shard; the first merges them. A table of that name stays until the new one is whole.
+
+    Args:
+        teacher: takes images ``(N, C, H, W)`` in ``[0, 1]``, returns logits ``(N, K)``.
+        labeled: the labelled data, whose pool is labelled.
+        path: the table.
+        settings: precision, and whether mirrored images are averaged in.
+        trainer_settings: processes and their devices.
+        may_skip: samples may be missing because their files cannot be read.
+
+    Raises:
+        ValueError: there is no pool, or the predictions are not probabilities of its classes.
+    """
+    data = UnlabeledDataModule(labeled)
+    source = labeled.source
+    view = "flip" if settings.flip else "none"
+    writer = PseudoLabelWriter(path, TableMetadata(state_digest(teacher), source.name, source.class_names, view))
+    trainer = create_trainer(trainer_settings, [StopOnSignals(), writer], False, path.parent)
+    if trainer.progress_bar_callback is not None:
+        trainer.progress_bar_callback.disable()
+    labeler = Labeler(teacher, precision=settings.precision, flip=settings.flip)
+    trainer.predict(labeler, datamodule=data, return_predictions=False)
+    if is_main_process():
+        merge_shards(writer.shards, path, data.pool, max_missing=len(data.pool) if may_skip else 0)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        torch.distributed.barrier()
+    return PseudoLabels.read(path)
+
+
+def build_pseudo_labeled(
+    labeled: LabeledDataModule,
+    path: Path,
+    settings: SelectionSettings,
+    *,
+    view: View | None = None,
+    steps_per_epoch: int | None = None,
+    teacher_digest: str | None = None,
+) -> PseudoLabeledDataModule:
+    """Return labelled images beside the pseudo-labelled ones of a table.
+
+    Args:
+        labeled: the labelled data, whose pool the table is of.
+        path: the table.
+        settings: which labels are taught, and how many in a batch.
+        view: of the pseudo-labelled images; default that of the labelled ones.
+        steps_per_epoch: training batches of an epoch; ``None`` passes about once over the pseudo-labelled images.
+        teacher_digest: SHA-256 of the teacher that the table must be of; ``None`` takes any.
+    """
+    return PseudoLabeledDataModule(
+        labeled,
+        path,
+        pseudo_labeled_ratio=settings.ratio,
+        confidence_threshold=settings.confidence_threshold,
+        balance=settings.balance,
+        max_per_class=settings.max_per_class,
+        labels=settings.labels,
+        view=view,
+        steps_per_epoch=steps_per_epoch,
+        teacher_digest=teacher_digest,
+    )
+
+
+def select_labels(table: PseudoLabels, settings: SelectionSettings) -> Selection:
+    """Return the pseudo-labels that are taught under these settings."""
+    return select(
+        table,
+        confidence_threshold=settings.confidence_threshold,
+        balance=settings.balance,
+        max_per_class=settings.max_per_class,
+        labels=settings.labels,
+    )

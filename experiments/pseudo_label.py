@@ -1,0 +1,32 @@
+"""Labelling a pool with a checkpoint: a table that any later training can take."""
+
+from pathlib import Path
+from typing import Any
+
+from datamodules.pseudo_labeled import pool_of
+from experiments.audit import audit, hidden_truth
+from experiments.building import build_labeled, build_source, require_fits
+from experiments.commands import PseudoLabelCommand
+from experiments.labelling import label_pool, select_labels
+from experiments.pseudo_label_settings import PseudoLabelSettings
+from experiments.run import is_main_process
+from experiments.tables import percent
+from lightning_modules.checkpoints import load_network
+
+
+def run(command: PseudoLabelCommand) -> dict[str, Any]:
+    """Write the table, print what is in it and, where the truth is known, how right it is; return the audit."""
+    network = load_network(command.checkpoint)
+    source = build_source(command.data)
+    require_fits(network, source, f"checkpoint {command.checkpoint}")
+    labeled = build_labeled(source, command)
+    settings = PseudoLabelSettings(flip=command.flip, precision=command.precision)
+    path = Path(command.output).expanduser()
+    may_skip = command.data.on_bad_image == "skip"
+    table = label_pool(network, labeled, path, settings, command.trainer, may_skip=may_skip)
+    numbers = audit(table, select_labels(table, settings), hidden_truth(pool_of(labeled), table))
+    if is_main_process():
+        print(f"{path}: {table.describe()}")
+        if numbers["accuracy"] is not None:
+            print(f"accuracy against the pool's hidden truth: {percent(numbers['accuracy'])} %")
+    return numbers

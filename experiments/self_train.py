@@ -1,0 +1,206 @@
+"""Self-training: a teacher labels the pool, a noised student learns from it and becomes the next teacher."""
+
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.callbacks import EMAWeightAveraging
+from torch import nn
+
+from datamodules.pseudo_labeled import PseudoLabeledDataModule, pool_of
+from datamodules.pseudo_labels import PseudoLabels
+from datamodules.sources.source import Source
+from experiments.audit import audit, hidden_truth
+from experiments.audit_plots import draw_audit
+from experiments.building import build_labeled, build_network, build_source, build_view
+from experiments.commands import SelfTrainCommand
+from experiments.conclusion import Conclusion
+from experiments.guard import MOST_REJECTED, compare_networks, describe_verdict, is_accepted
+from experiments.labelling import build_pseudo_labeled, label_pool, select_labels
+from experiments.pseudo_label_settings import PseudoLabelSettings
+from experiments.rounds import RoundSettings, next_larger, resolve_rounds
+from experiments.run import Run
+from experiments.stage import Record, Stage
+from experiments.supervised import teach, trained_teacher, with_epochs
+from experiments.tables import print_table
+from experiments.training import Fitting
+from lightning_modules.networks import count_parameters
+from lightning_modules.networks.description import describe_network
+from lightning_modules.networks.featured import FEATURED
+from lightning_modules.noisy_student import NoisyStudentModule
+
+
+def run(command: SelfTrainCommand) -> dict[str, Any]:
+    """Run the loop, print its table, return what ``results.json`` holds."""
+    pipeline = Run("self-train", command)
+    results = SelfTraining(command, build_source(command.data), pipeline).run()
+    if pipeline.is_main:
+        print_table(results)
+        print(results["summary"]["sentence"])
+    return results
+
+
+class SelfTraining:
+    """The stages of the loop (Xie et al. 2020), all on the same validation and test samples.
+
+    Args:
+        command: what the user set.
+        source: the images.
+        pipeline: the run that the stages belong to.
+
+    Attributes:
+        teacher: name of the stage whose network teaches next.
+    """
+
+    def __init__(self, command: SelfTrainCommand, source: Source, pipeline: Run) -> None:
+        self.command = command
+        self.source = source
+        self.pipeline = pipeline
+        self.fitting = Fitting(pipeline)
+        self.labeled = build_labeled(source, command)
+        self.pool = pool_of(self.labeled)
+        self.rounds = resolve_rounds(
+            command.round,
+            command.num_rounds,
+            students=command.students,
+            growth=command.growth,
+            overrides=command.rounds,
+            grow=partial(larger_network, source=source),
+        )
+        self.settings = {
+            "seed": command.seed,
+            "data": command.data,
+            "images": source.fingerprint,
+            "trainer": command.trainer,
+        }
+        self.teacher = "round_0"
+
+    def run(self) -> dict[str, Any]:
+        """Do all stages, each unless it is done."""
+        command = self.command
+        work = partial(teach, fitting=self.fitting, teacher=command.teacher, data=self.labeled, trainer=command.trainer)
+        self.pipeline.stage("round_0", work, **self.settings, teacher=command.teacher)
+        rejected, last = 0, self.rounds[0]
+        for number, last in enumerate(self.rounds, start=1):
+            rejected += not self.do_round(number, last)
+            if rejected == MOST_REJECTED:
+                self.pipeline.say(f"{rejected} students were worse than their teachers: the loop ends here")
+                break
+        summary = Conclusion(self.fitting, command, self.labeled, self.settings, self.trained).run(self.teacher, last)
+        if self.pipeline.is_main:
+            self._draw()
+        return self.pipeline.finish(self.source.num_skipped, summary=summary)
+
+    def do_round(self, number: int, settings: RoundSettings) -> bool:
+        """Label the pool and teach a student; return whether it becomes the next teacher."""
+        name = f"round_{number}"
+        own = self.settings | {"taught_by": self.teacher}
+        labels = partial(self.label, number=number, settings=settings.pseudo_labels)
+        self.pipeline.stage(f"{name}_labels", labels, **own, pseudo_labels=settings.pseudo_labels)
+        student = partial(self.learn, number=number, settings=settings)
+        record = self.pipeline.stage(name, student, **own, round=settings, guard=self.command.guard)
+        accepted: bool = record["guard"]["accepted"]
+        self.pipeline.say(describe_verdict(name, record["guard"], self.teacher, accepted))
+        if accepted:
+            self.teacher = name
+        return accepted
+
+    def label(self, stage: Stage, number: int, settings: PseudoLabelSettings) -> Record:
+        """Label the pool; compare the labels with the hidden truth, which goes into this record and nowhere else."""
+        start = time.perf_counter()
+        teacher, trainer = self.trained(self.teacher), self.command.trainer
+        may_skip = self.command.data.on_bad_image == "skip"
+        table = label_pool(teacher, self.labeled, self._table(number), settings, trainer, may_skip=may_skip)
+        seconds = time.perf_counter() - start
+        previous = PseudoLabels.read(self._table(number - 1)) if number > 1 else None
+        selection = select_labels(table, settings)
+        numbers = audit(table, selection, hidden_truth(self.pool, table), previous)
+        path = stage.relative(self._table(number))
+        known = numbers | {"teacher": table.metadata.teacher, "threshold": settings.confidence_threshold}
+        self.fitting.tracking(stage).log_table(self._table(number), known, alias=f"round-{number}")
+        return {
+            "seconds": round(seconds, 2),
+            "teacher": table.metadata.teacher,
+            "pseudo_labels": {"table": path} | numbers,
+        }
+
+    def learn(self, stage: Stage, number: int, settings: RoundSettings) -> Record:
+        """Teach a student, and compare it with its teacher on validation."""
+        labels = self.pipeline.records[f"round_{number}_labels"]
+        data = self.pseudo_labeled(number, settings, labels["teacher"])
+        network = self._student(number, settings)
+        module = NoisyStudentModule(
+            network,
+            data.num_classes,
+            pseudo_labels=settings.pseudo_labels,
+            optimizer=settings.optimizer,
+            transfer=settings.student.transfer,
+        )
+        trainer = with_epochs(self.command.trainer, settings.max_epochs)
+        averaging = [] if settings.ema_decay is None else [EMAWeightAveraging(decay=settings.ema_decay)]
+        record = self.fitting.fit(stage, module, data, trainer, averaging, uses=f"round_{number}_labels")
+        teacher, device = self.trained(self.teacher), self.fitting.device(trainer)
+        verdict = compare_networks(module.network, teacher, self.labeled.validation, device)
+        accepted = is_accepted(verdict, self.command.guard)
+        return record | {
+            "batches_per_epoch": data.steps_per_epoch,
+            "pseudo_labels": labels["pseudo_labels"],
+            "guard": verdict | {"teacher": self.teacher, "accepted": accepted},
+        }
+
+    def pseudo_labeled(self, number: int, settings: RoundSettings, teacher_digest: str) -> PseudoLabeledDataModule:
+        """Return the labelled and the pseudo-labelled stream of a round."""
+        return build_pseudo_labeled(
+            build_labeled(self.source, self.command, augmentation=settings.labeled_noise),
+            self._table(number),
+            settings.pseudo_labels,
+            view=build_view(settings.noise, self.command.seed),
+            steps_per_epoch=settings.steps_per_epoch or self.command.data.steps_per_epoch,
+            teacher_digest=teacher_digest,
+        )
+
+    def _student(self, number: int, settings: RoundSettings) -> nn.Module:
+        network = build_network(settings.student, self.source, self.command.seed, option="round.student")
+        taught_by = self.trained(self.teacher)
+        if settings.initialize == "previous":
+            self._require_same_shape(network, taught_by)
+            network.load_state_dict(taught_by.state_dict())
+        student, teacher = count_parameters(network), count_parameters(taught_by)
+        if student < teacher:
+            self.pipeline.say(
+                f"warning: the student of round {number} is smaller than its teacher ({student:,} and {teacher:,} "
+                "parameters): under noise it may not hold what the teacher knows (Xie et al. 2020, section 4.3); see "
+                "--students and --growth, or distil"
+            )
+        return network
+
+    def trained(self, stage: str) -> nn.Module:
+        """Return the network that a finished stage ended with."""
+        return trained_teacher(self.pipeline, stage, self.command.teacher, self.source)
+
+    def _table(self, number: int) -> Path:
+        return self.pipeline.directory / "pseudo_labels" / f"round_{number}.parquet"
+
+    def _require_same_shape(self, student: nn.Module, teacher: nn.Module) -> None:
+        """Raise a ``ValueError`` unless a student can start from its teacher's weights."""
+        shapes = [{name: value.shape for name, value in each.state_dict().items()} for each in (student, teacher)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                "round.initialize: got 'previous', expected 'fresh', or the teacher's network: the student's weights "
+                f"have other shapes than those of {self.teacher}"
+            )
+
+    def _draw(self) -> None:
+        """Draw what the audits say, round by round."""
+        records = self.pipeline.records.values()
+        audits = [record["pseudo_labels"] for record in records if "batches_per_epoch" in record]
+        draw_audit(self.pipeline.directory / "pseudo_labels.png", audits, self.source.class_names)
+
+
+def larger_network(name: str, max_parameters: int, source: Source) -> str:
+    """Return the next larger network of a family for the source's images, within a number of parameters."""
+    family = next((names for names in FEATURED.values() if name in names), ())
+    describe = partial(describe_network, num_classes=source.num_classes, num_channels=source.num_channels)
+    sizes = {member: describe(member).parameters for member in family}
+    return next_larger(name, max_parameters, dict.fromkeys(family, sizes))

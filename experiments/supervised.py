@@ -1,0 +1,98 @@
+"""Stages that learn from true labels alone: teachers, baselines, finetuning."""
+
+import dataclasses
+
+from timm.models import get_pretrained_cfg
+from torch import nn
+
+from datamodules.labeled import LabeledDataModule
+from datamodules.sources.source import Source
+from experiments.building import build_network
+from experiments.class_names import require_same_classes
+from experiments.network_settings import TeacherSettings
+from experiments.run import Run
+from experiments.settings import TrainerSettings
+from experiments.stage import Record, Stage
+from experiments.training import Fitting
+from lightning_modules.checkpoints import load_network
+from lightning_modules.classification import ClassificationModule
+from lightning_modules.networks.names import TIMM, resolve
+from lightning_modules.networks.torchvision_networks import NUM_PUBLISHED_CLASSES
+from lightning_modules.settings import OptimizerSettings, TransferSettings
+
+
+def teach(
+    stage: Stage,
+    fitting: Fitting,
+    teacher: TeacherSettings,
+    data: LabeledDataModule,
+    trainer: TrainerSettings,
+) -> Record:
+    """Train a teacher, or evaluate it as its checkpoint or its published weights have it.
+
+    Raises:
+        ValueError: a teacher that is not trained is of other classes.
+    """
+    network = build_teacher(teacher, data.source, fitting.run.settings.seed)
+    if teacher.checkpoint is not None or not teacher.train:
+        module = ClassificationModule(network, data.num_classes)
+        return fitting.evaluate(module, data, trainer, teacher.checkpoint)
+    trainer = with_epochs(trainer, teacher.max_epochs)
+    return learn_supervised(stage, fitting, network, data, teacher.optimizer, trainer, teacher.transfer)
+
+
+def trained_teacher(run: Run, stage: str, teacher: TeacherSettings, source: Source) -> nn.Module:
+    """Return the network that the stage named ``stage``, which ``teach`` did, ended with."""
+    checkpoint = run.records[stage]["checkpoint"]
+    if checkpoint is None:
+        return build_teacher(teacher, source, run.settings.seed)
+    return load_network(run.directory / checkpoint)
+
+
+def build_teacher(teacher: TeacherSettings, source: Source, seed: int) -> nn.Module:
+    """Return a teacher before training, or as it comes where it is not trained.
+
+    Raises:
+        ValueError: a teacher that is not trained is of other classes.
+    """
+    require_published_classes(teacher, source)
+    network = build_network(teacher, source, seed, option="teacher", exact=True)
+    if teacher.checkpoint is not None:
+        require_same_classes(teacher.checkpoint, source, "teacher.checkpoint")
+    return network
+
+
+def require_published_classes(teacher: TeacherSettings, source: Source) -> None:
+    """Raise a ``ValueError`` where a teacher that is not trained would have a random classifier.
+
+    The published classifier is replaced, without a word, where another number of classes is asked for.
+    """
+    if teacher.train or teacher.checkpoint is not None:
+        return
+    origin, name = resolve(teacher.name)
+    published = get_pretrained_cfg(name, allow_unregistered=True) if origin is TIMM else None
+    num_classes = getattr(published, "num_classes", None) or NUM_PUBLISHED_CLASSES
+    if num_classes != source.num_classes:
+        raise ValueError(
+            f"teacher.train: got False, but {teacher.name} was published for {num_classes} classes and "
+            f"{source.name} has {source.num_classes}: its classifier would be random; use --teacher.train true"
+        )
+
+
+def learn_supervised(
+    stage: Stage,
+    fitting: Fitting,
+    network: nn.Module,
+    data: LabeledDataModule,
+    optimizer: OptimizerSettings,
+    trainer: TrainerSettings,
+    transfer: TransferSettings | None = None,
+) -> Record:
+    """Train a network on labelled images by cross-entropy; afterwards it has the weights of its best epoch."""
+    module = ClassificationModule(network, data.num_classes, optimizer=optimizer, transfer=transfer)
+    return fitting.fit(stage, module, data, trainer)
+
+
+def with_epochs(trainer: TrainerSettings, max_epochs: int | None) -> TrainerSettings:
+    """Return the trainer's settings with another number of epochs, if one is given."""
+    return trainer if max_epochs is None else dataclasses.replace(trainer, max_epochs=max_epochs)

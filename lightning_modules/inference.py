@@ -1,0 +1,189 @@
+"""Networks made ready for inference, and the labelling of images with them."""
+
+import copy
+from collections import Counter
+from typing import Any, Literal, cast, get_args
+
+import torch
+from lightning import LightningModule
+from timm.layers import BatchNormAct2d
+from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from lightning_modules.networks import Network
+from lightning_modules.small_maps import speed_up_small_maps
+
+Precision = Literal["auto", "float32", "bfloat16"]
+
+SMALLEST_BATCH = 64
+"""Images to which smaller batches are filled up: processors sum products of few rows in another order."""
+
+
+class InferenceNetwork(nn.Module):
+    """Runs a network channels-last, in bfloat16 where asked; see ``prepare_for_inference``.
+
+    On a processor the logits of an image do not depend on the images beside it, nor on their number.
+
+    Args:
+        network: takes images ``(N, C, H, W)`` in ``[0, 1]``, returns logits.
+        dtype: ``torch.float32``, or ``torch.bfloat16`` for what autocast has in lower precision.
+    """
+
+    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.network = network
+        self.dtype = dtype
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the logits ``(N, K)`` or ``(N, K, H, W)``, float32, of ``images (N, C, H, W)`` in ``[0, 1]``."""
+        num_images = len(images)
+        if num_images < SMALLEST_BATCH:
+            images = torch.cat((images, images.new_zeros(SMALLEST_BATCH - num_images, *images.shape[1:])))
+        images = images.contiguous(memory_format=torch.channels_last)
+        # Autocast lowers convolutions and products of matrices; the normalisation of the images stays in float32.
+        with torch.autocast(images.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
+            logits: Tensor = self.network(images)
+        return logits[:num_images].float()
+
+
+def prepare_for_inference(
+    network: nn.Module, precision: Precision = "auto", device: torch.device | str | None = None
+) -> InferenceNetwork:
+    """Return a faster copy of a network, for inference alone: evaluation mode, batch norms folded, channels-last.
+
+    Logits are those of the network up to rounding: 1e-5 in float32, a few parts in a hundred in bfloat16.
+
+    Args:
+        network: takes images ``(N, C, H, W)`` float32 in ``[0, 1]``, returns logits; stays as it is.
+        precision: ``auto`` is bfloat16 where the device computes faster in it, else float32.
+        device: where the copy goes; default: where the network is.
+
+    Raises:
+        ValueError: there is no such precision.
+    """
+    if precision not in get_args(Precision):
+        raise ValueError(f"precision: got {precision!r}, expected one of {', '.join(get_args(Precision))}")
+    device = torch.device(device) if device is not None else device_of(network)
+    lowered = precision == "bfloat16" or (precision == "auto" and prefers_bfloat16(device))
+    # The copy of one of ours leaves auxiliary classifiers behind.
+    copied = network.without_auxiliary() if isinstance(network, Network) else copy.deepcopy(network).eval()
+    copied = copied.requires_grad_(False).to(device)
+    fold_batch_norms(copied.body if isinstance(copied, Network) else copied)
+    if lowered:
+        lower_weights(copied)
+    if device.type == "cpu":
+        speed_up_small_maps(copied)
+    copied = copied.to(memory_format=torch.channels_last)
+    return InferenceNetwork(copied, torch.bfloat16 if lowered else torch.float32).eval()
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Return where a network's first parameter is; without any, the processor."""
+    first = next(network.parameters(), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+def prefers_bfloat16(device: torch.device) -> bool:
+    """Return whether a device has units for products of bfloat16 matrices: tiles of a processor, tensor cores."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_amx_tile_supported())
+
+
+def lower_weights(network: nn.Module) -> None:
+    """Cast the weights to bfloat16 that autocast would cast in every call; subclasses, which may change theirs, not."""
+    for module in network.modules():
+        if type(module) in (nn.Conv2d, nn.Linear):
+            module.to(torch.bfloat16)
+
+
+class LayerTracer(fx.Tracer):
+    """Records a forward pass as a graph in which convolutions and batch norms are whole, also those of timm."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Return whether ``m`` is one node of the graph."""
+        return isinstance(m, nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
+
+
+def fold_batch_norms(network: nn.Module) -> None:
+    """Fold, in place, every batch norm of evaluation mode into the convolution right before it.
+
+    The graph of a forward pass tells which pairs there are; the network's own code stays. Where it cannot be recorded,
+    its children are tried one by one, and what cannot be folded stays as it is.
+    """
+    try:
+        graph = LayerTracer().trace(network)
+    except Exception:  # foreign code, run on symbols: anything may be raised
+        for child in network.children():
+            fold_batch_norms(child)
+        return
+    for convolution_name, norm_name in foldable_pairs(network, graph):
+        convolution = cast(nn.Conv2d, network.get_submodule(convolution_name))
+        norm = cast(nn.BatchNorm2d, network.get_submodule(norm_name))
+        network.set_submodule(convolution_name, fuse_conv_bn_eval(convolution, norm))
+        network.set_submodule(norm_name, after_norm(norm))
+
+
+def foldable_pairs(network: nn.Module, graph: fx.Graph) -> list[tuple[str, str]]:
+    """Return the names of convolutions whose outputs go to a batch norm and nowhere else, each with that norm's."""
+    modules = dict(network.named_modules(remove_duplicate=False))
+    calls = [node for node in graph.nodes if node.op == "call_module"]
+    uses = Counter(id(modules[str(node.target)]) for node in calls)
+    pairs = []
+    for norm in calls:
+        convolution = norm.args[0] if norm.args else None
+        if not isinstance(convolution, fx.Node) or convolution.op != "call_module" or len(convolution.users) > 1:
+            continue
+        names = str(convolution.target), str(norm.target)
+        layers = [modules[name] for name in names]
+        if is_foldable(*layers) and all(uses[id(layer)] == 1 for layer in layers):
+            pairs.append(names)
+    return pairs
+
+
+def is_foldable(convolution: nn.Module, norm: nn.Module) -> bool:
+    """Return whether they are a plain convolution and a batch norm with fixed statistics, without hooks."""
+    if type(convolution) is not nn.Conv2d or type(norm) not in (nn.BatchNorm2d, BatchNormAct2d):
+        return False
+    hooks = (convolution._forward_pre_hooks, convolution._forward_hooks, norm._forward_pre_hooks, norm._forward_hooks)
+    return norm.running_mean is not None and not any(hooks)  # hooks, such as of weight norm, may change values
+
+
+def after_norm(norm: nn.Module) -> nn.Module:
+    """Return what is left of a folded norm: timm's drop and activate after it."""
+    return nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
+
+
+class Labeler(LightningModule):
+    """Predicts class probabilities, for ``trainer.predict``; the network is prepared for inference there.
+
+    Args:
+        network: takes images ``(N, C, H, W)`` in ``[0, 1]``, returns logits ``(N, K)`` or ``(N, K, H, W)``.
+        precision: see ``prepare_for_inference``.
+        flip: average the probabilities of an image and of its mirror image (test-time augmentation).
+    """
+
+    def __init__(self, network: nn.Module, *, precision: Precision = "auto", flip: bool = False) -> None:
+        super().__init__()
+        self.network = network
+        self.precision = precision
+        self.flip = flip
+
+    def setup(self, stage: str) -> None:
+        """Prepare the network for the device that it is going to."""
+        if not isinstance(self.network, InferenceNetwork):
+            device = self.trainer.strategy.root_device
+            self.network = prepare_for_inference(self.network, self.precision, device)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return the probabilities ``(N, K)`` or ``(N, K, H, W)``, float32, of ``images (N, C, H, W)``."""
+        return self.network(images).float().softmax(dim=1)  # type: ignore[no-any-return]
+
+    def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the probabilities ``(N, K)`` or ``(N, K, H, W)``, float32, of a batch ``(images, ...)``."""
+        images, *_ = batch
+        probabilities: Tensor = self(images)
+        if not self.flip:
+            return probabilities
+        mirrored: Tensor = self(images.flip(-1))
+        return (probabilities + (mirrored.flip(-1) if mirrored.ndim == 4 else mirrored)) / 2
