@@ -97,7 +97,8 @@ class StreamSampler(DistributedSampler[Request]):
             permutations = {p: permutations[p] if p in permutations else self._permutation(p) for p in needed}
             firsts = [start - p * self.length for p in needed]
             parts = [permutations[p][max(f, 0) : f + slice_size] for p, f in zip(needed, firsts, strict=True)]
-            yield Request(np.concatenate(parts), np.repeat(needed, [len(part) for part in parts]))
+            passes = [np.full(len(part), p) for p, part in zip(needed, parts, strict=True)]
+            yield Request(np.concatenate(parts), np.concatenate(passes))
 
     def _permutation(self, number: int) -> Indices:
         key = sample_keys(self.seed, torch.tensor([number]), torch.tensor([-1]))

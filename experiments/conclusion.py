@@ -130,4 +130,5 @@ class Conclusion:
         )
         network = build_network(last.student, source, self.command.seed, option="round.student")
         trainer = with_epochs(self.command.trainer, last.max_epochs)
-        return learn_supervised(stage, self.fitting, network, data, last.optimizer, trainer)
+        transfer = last.student.transfer
+        return learn_supervised(stage, self.fitting, network, data, last.optimizer, trainer, transfer, last.ema_decay)

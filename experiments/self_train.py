@@ -5,7 +5,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.callbacks import EMAWeightAveraging
 from torch import nn
 
 from datamodules.pseudo_labeled import PseudoLabeledDataModule, pool_of
@@ -22,7 +21,7 @@ from experiments.pseudo_label_settings import PseudoLabelSettings
 from experiments.rounds import RoundSettings, next_larger, resolve_rounds
 from experiments.run import Run
 from experiments.stage import Record, Stage
-from experiments.supervised import teach, trained_teacher, with_epochs
+from experiments.supervised import averaging, teach, trained_teacher, with_epochs
 from experiments.tables import print_table
 from experiments.training import Fitting
 from lightning_modules.networks import count_parameters
@@ -138,8 +137,8 @@ class SelfTraining:
             transfer=settings.student.transfer,
         )
         trainer = with_epochs(self.command.trainer, settings.max_epochs)
-        averaging = [] if settings.ema_decay is None else [EMAWeightAveraging(decay=settings.ema_decay)]
-        record = self.fitting.fit(stage, module, data, trainer, averaging, uses=f"round_{number}_labels")
+        callbacks = averaging(settings.ema_decay)
+        record = self.fitting.fit(stage, module, data, trainer, callbacks, uses=f"round_{number}_labels")
         teacher, device = self.trained(self.teacher), self.fitting.device(trainer)
         verdict = compare_networks(module.network, teacher, self.labeled.validation, device)
         accepted = is_accepted(verdict, self.command.guard)

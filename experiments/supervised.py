@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
 from timm.models import get_pretrained_cfg
 from torch import nn
 
@@ -87,10 +88,16 @@ def learn_supervised(
     optimizer: OptimizerSettings,
     trainer: TrainerSettings,
     transfer: TransferSettings | None = None,
+    ema_decay: float | None = None,
 ) -> Record:
     """Train a network on labelled images by cross-entropy; afterwards it has the weights of its best epoch."""
     module = ClassificationModule(network, data.num_classes, optimizer=optimizer, transfer=transfer)
-    return fitting.fit(stage, module, data, trainer)
+    return fitting.fit(stage, module, data, trainer, averaging(ema_decay))
+
+
+def averaging(ema_decay: float | None) -> list[Callback]:
+    """Return the callback that validates and keeps the moving average of the weights, if there is a decay."""
+    return [] if ema_decay is None else [EMAWeightAveraging(decay=ema_decay)]
 
 
 def with_epochs(trainer: TrainerSettings, max_epochs: int | None) -> TrainerSettings:

@@ -61,20 +61,34 @@ def take_variants(images: Tensor, variants: Tensor, padding: int) -> Tensor:
             f"crop_padding: got {padding}, expected at most {min(height, width)} for images of {height} x {width}; "
             "about an eighth of the image's size is usual"
         )
-    starts = row_starts(num_images, channels, height, width, padding, images.device)
+    starts, offsets, mask = places_of(images.shape, padding, images.device)
     flat = images.reshape(num_images, -1)
     margin = flat[:1]  # whatever is read from it is masked
     pixels = torch.cat([margin, flat, flat.flip(1), margin])
     windows = pixels.as_strided((pixels.numel() - width + 1, width), (1, 1))
-    rows = starts.index_select(0, variants) + image_starts(num_images, flat.shape[1], images.device)
+    rows = starts.index_select(0, variants).add_(offsets)
     crops = windows.index_select(0, rows.view(-1)).view(num_images, channels, height * width)
     if padding:
-        crops &= inside(height, width, padding, images.device).index_select(0, variants).unsqueeze(1)
+        crops &= mask.index_select(0, variants)
     return crops.view(images.shape)
 
 
 @lru_cache(maxsize=32)
-def row_starts(num_images: int, channels: int, height: int, width: int, padding: int, device: torch.device) -> Tensor:
+def places_of(shape: torch.Size, padding: int, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Return what the crops of batches ``shape (N, C, H, W)`` have in common, made once.
+
+    These are where each row of each crop starts in the batch's first image, ``(2 * places, C * H)`` int64; where the
+    images start, ``(N, 1)`` int64; and what lies inside of the image, ``(2 * places, 1, H * W)`` uint8.
+    """
+    num_images, channels, height, width = shape
+    starts = row_starts(num_images, channels, height, width, padding)
+    size = channels * height * width
+    offsets = torch.arange(0, num_images * size, size).unsqueeze(1)
+    mask = inside(height, width, padding).unsqueeze(1)
+    return starts.to(device), offsets.to(device), mask.to(device)
+
+
+def row_starts(num_images: int, channels: int, height: int, width: int, padding: int) -> Tensor:
     """Return where each row of each crop starts, for the batch's first image: ``(2 * places, C * H)`` int64."""
     shifts = torch.arange(-padding, padding + 1)
     rows = (shifts.unsqueeze(1) + torch.arange(height)).clamp(0, height - 1)
@@ -82,20 +96,13 @@ def row_starts(num_images: int, channels: int, height: int, width: int, padding:
     size = channels * height * width
     mirrored = num_images * size + size - (rows + 1) * width
     starts = torch.stack([rows * width, mirrored]).flatten(-2).unsqueeze(2) + shifts.view(1, 1, -1, 1) + size
-    return starts.flatten(0, 2).to(device)
+    return starts.flatten(0, 2)
 
 
-@lru_cache(maxsize=32)
-def image_starts(num_images: int, size: int, device: torch.device) -> Tensor:
-    """Return where the images of ``size`` bytes start: ``(N, 1)`` int64."""
-    return torch.arange(0, num_images * size, size, device=device).unsqueeze(1)
-
-
-@lru_cache(maxsize=32)
-def inside(height: int, width: int, padding: int, device: torch.device) -> Tensor:
+def inside(height: int, width: int, padding: int) -> Tensor:
     """Return 255 for the pixels of each crop that come from the image, else 0: ``(2 * places, H * W)`` uint8."""
     shifts = torch.arange(-padding, padding + 1).unsqueeze(1)
     rows, columns = shifts + torch.arange(height), shifts + torch.arange(width)
     rows, columns = (rows >= 0) & (rows < height), (columns >= 0) & (columns < width)
     pixels = rows[:, None, :, None] & columns[None, :, None, :]
-    return pixels.flatten(0, 1).flatten(1).mul(255).to(torch.uint8).repeat(2, 1).to(device)
+    return pixels.flatten(0, 1).flatten(1).mul(255).to(torch.uint8).repeat(2, 1)

@@ -57,7 +57,8 @@ def random_integers(keys: Tensor, low: int, high: int | Tensor) -> Tensor:
     The shares of the numbers differ by at most ``(high - low) / 2**32``.
     """
     if keys.device.type == "cpu" and isinstance(high, int):
-        return torch.from_numpy((shift_right(keys.numpy(), 32) * (high - low) >> 32) + low)
+        words = shift_right(keys.numpy(), 32) * (high - low) >> 32
+        return torch.from_numpy(words + low if low else words)
     numbers = high_bits(keys, 32).mul_(high - low).bitwise_right_shift_(32)
     return numbers.add_(low) if low else numbers
 

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Protocol
 
 import torch
@@ -49,7 +50,7 @@ class PixelArray:
 
     def __call__(self, rows: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return ``(n, C, H, W)`` uint8 pixels of the rows, and ``0..n-1``: every row is there."""
-        return self.pixels.index_select(0, rows), torch.arange(len(rows))
+        return self.pixels.index_select(0, rows), positions(len(rows))
 
     @property
     def makes_choices(self) -> bool:
@@ -60,6 +61,12 @@ class PixelArray:
     def num_skipped(self) -> int:
         """Zero: what is in memory has been read."""
         return 0
+
+
+@lru_cache(maxsize=16)
+def positions(num_rows: int) -> Tensor:
+    """Return ``0..num_rows-1``, made once: that takes as long as reading a small image."""
+    return torch.arange(num_rows)
 
 
 @dataclass(frozen=True)

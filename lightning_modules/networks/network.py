@@ -47,15 +47,16 @@ class Network(nn.Module):
         spec: how it was built.
     """
 
-    mean: Tensor
-    std: Tensor
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, body: nn.Module, spec: NetworkSpec) -> None:
         super().__init__()
         self.body = body
         self.spec = spec
-        self.register_buffer("mean", torch.tensor(spec.mean).view(1, -1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(spec.std).view(1, -1, 1, 1), persistent=False)
+        mean, std = (torch.tensor(values, dtype=torch.float64).view(1, -1, 1, 1) for values in (spec.mean, spec.std))
+        self.register_buffer("scale", (1 / std).float(), persistent=False)
+        self.register_buffer("shift", (-mean / std).float(), persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits ``(N, K)`` or ``(N, K, H, W)`` of ``images (N, C, H, W)`` in ``[0, 1]``."""
@@ -66,11 +67,15 @@ class Network(nn.Module):
         if self.spec.input_size is not None:
             size = (self.spec.input_size, self.spec.input_size)
             images = F.interpolate(images, size=size, mode="bilinear", antialias=True)
-        outputs = self.body((images - self.mean) / self.std)
+        outputs = self.body(self.normalize(images))
         if isinstance(outputs, Tensor):
             return outputs, ()
         logits, *auxiliary = outputs
         return logits, tuple(auxiliary)
+
+    def normalize(self, images: Tensor) -> Tensor:
+        """Return ``(images - mean) / std`` of ``images (N, C, H, W)`` in ``[0, 1]``, as a product and a sum: faster."""
+        return (images * self.scale).add_(self.shift)
 
     def features(self, images: Tensor) -> Tensor:
         """Return what the classifier sees of ``images (N, C, H, W)``: ``(N, D)``, maps averaged over their pixels.
