@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from experiments import tracking
-from experiments.tracking import resolve_mode
+from experiments.tracking import StageTracking, artifact_name, finish_wandb, resolve_mode
 from tests.conftest import run_command
 
 
@@ -100,3 +100,25 @@ def test_a_pipeline_is_one_group_of_one_run_a_stage(tmp_path):
     for of_run in records:
         assert of_run[-1]["type"] == "exit"
         assert any("test/accuracy" in json.dumps(record) for record in of_run if record["type"] == "history")
+
+
+def test_a_pseudo_label_table_is_an_artifact_that_its_student_names(tmp_path):
+    pytest.importorskip("wandb")
+    table = tmp_path / "table.parquet"
+    table.write_bytes(b"not empty")
+    options = {"mode": "offline", "run_directory": tmp_path, "run_name": "my run", "config": {"seed": 0}}
+    labels = StageTracking(stage="round_1_labels", run_id="labels", **options)
+    labels.log_table(table, {"accuracy": 0.9, "teacher": "abc", "confidence_threshold": 0.5}, alias="round-1")
+    student = StageTracking(stage="round_1", run_id="student", **options)
+    assert student.logger(uses=artifact_name("my run", "round_1_labels")) is not None
+    finish_wandb()
+
+    written = {
+        run.name.rsplit("-", 1)[1]: json.dumps(inspect(run)) for run in (tmp_path / "wandb").glob("offline-run-*")
+    }
+    assert "my-run-round_1_labels" in written["labels"]
+    assert "round-1" in written["labels"]
+    assert "confidence_threshold" in written["labels"]
+    assert "pseudo_labels/accuracy" in written["labels"]
+    assert "uses_artifact" in written["student"]
+    assert "my-run-round_1_labels" in written["student"]
