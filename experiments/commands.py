@@ -35,10 +35,7 @@ class Command(DataCommand):
     Args:
         name: directory of the run, below ``output``; default the command's name.
         output: directory of all runs.
-        seed: of initial weights, order of batches, views and dropout.
         wandb: ``auto`` is online with a key and a network, else offline.
-        data: the images, and which of them are labelled.
-        trainer: Lightning's Trainer.
     """
 
     name: str | None = None

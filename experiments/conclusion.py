@@ -98,8 +98,8 @@ class Conclusion:
         before, after = (percent(records[name]["metrics"]["test/accuracy"]) for name in (best, final))
         sentence = (
             f"Self-training gained {100 * gain['difference']:+.2f} points on test ({before} → {after}; 95 % interval "
-            f"over the test images {100 * gain['low']:+.2f} to {100 * gain['high']:+.2f}) over {best}: the same "
-            "network, labels and steps."
+            f"over the test images {100 * gain['low']:+.2f} to {100 * gain['high']:+.2f}) over {best}: the last "
+            "round's network and number of steps, on the same labels."
         )
         return {"final": final, "baseline": best, **gain, "sentence": sentence}
 

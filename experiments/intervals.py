@@ -22,11 +22,6 @@ class Interval:
     low: float
     high: float
 
-    @property
-    def contains_zero(self) -> bool:
-        """Whether no difference at all is among the plausible ones."""
-        return self.low <= 0 <= self.high
-
 
 def paired_bootstrap(
     differences: ArrayLike, *, seed: int = 0, num_resamples: int = 10_000, level: float = 0.95

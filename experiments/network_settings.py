@@ -99,11 +99,6 @@ class TeacherSettings(NetworkSettings):
             is then taken from it as it is and not trained.
         ignore_keys: how the checkpoint's surplus keys begin, which are not read, ``KEY,...`` or a list.
         transfer: which layers learn where the teacher is trained.
-        input_size: side to which images are resized first; null takes them as they come.
-        stem: ``small`` keeps the side of small images, ``standard`` is the published one; ``auto`` decides by the side.
-        drop_rate: dropout as the network has it, mostly before the classifier; null takes the network's own.
-        drop_path_rate: stochastic depth of residual blocks; null takes the network's own.
-        options: further arguments of the network, such as ``{width_multiplier: 0.5}``.
         train: train the teacher first; false takes it as its checkpoint or its published weights have it.
         max_epochs: epochs of the teacher; null takes those of the trainer.
         optimizer: the teacher's optimizer and schedule.

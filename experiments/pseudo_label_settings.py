@@ -48,14 +48,6 @@ class PseudoLabelSettings(SelectionSettings):
     """How a teacher labels the pool, which of its labels are taught, and how much they weigh.
 
     Args:
-        temperature: of the loss; softens the teacher's and the student's distributions.
-        weight: of the pseudo-label term of the loss.
-        ramp_up: share of the training over which the weight rises from 0.
-        confidence_threshold: least confidence of what is taught, in 0..1; or a list, one a class.
-        balance: as many rows of every class, by repeating the scarce and dropping the least confident.
-        max_per_class: most rows of a class, the most confident; null sets no limit.
-        labels: ``soft`` takes the teacher's distribution, ``hard`` its most probable class.
-        ratio: pseudo-labelled images for each labelled one in a training step.
         flip: average the teacher's probabilities over each image and its mirror image.
         precision: of the teacher's arithmetic; ``auto`` takes bfloat16 where the device is fast at it.
     """

@@ -116,7 +116,7 @@ class SelfTraining:
         selection = select_labels(table, settings)
         numbers = audit(table, selection, hidden_truth(self.pool, table), previous)
         path = stage.relative(self._table(number))
-        known = numbers | {"teacher": table.metadata.teacher, "threshold": settings.confidence_threshold}
+        known = numbers | {"teacher": table.metadata.teacher, "confidence_threshold": settings.confidence_threshold}
         self.fitting.tracking(stage).log_table(self._table(number), known, alias=f"round-{number}")
         return {
             "seconds": round(seconds, 2),

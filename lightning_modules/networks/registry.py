@@ -80,16 +80,10 @@ def create_network(
     if image_size is not None:
         require_large_enough(name, body, num_channels, image_size, input_size)
     published = origin.published(plain_name)
-    spec = NetworkSpec(
-        name=name,
-        num_classes=num_classes,
-        num_channels=num_channels,
-        mean=per_channel(published.mean if pretrained or not mean else mean, num_channels),
-        std=per_channel(published.std if pretrained or not std else std, num_channels),
-        input_size=input_size,
-        options=options,
-    )
-    return Network(body, spec)
+    mean = published.mean if pretrained or not mean else mean
+    std = published.std if pretrained or not std else std
+    normalisation = per_channel(mean, num_channels), per_channel(std, num_channels)
+    return Network(body, NetworkSpec(name, num_classes, num_channels, *normalisation, input_size, options))
 
 
 def built(name: str, build: Build, options: dict[str, Any]) -> nn.Module:

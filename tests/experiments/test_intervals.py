@@ -94,15 +94,6 @@ def test_swapping_the_models_mirrors_the_interval():
     assert mirrored.high == pytest.approx(-interval.low, abs=0.002)
 
 
-def test_contains_zero():
-    assert Interval(0.1, -0.1, 0.3).contains_zero
-    assert Interval(0.1, 0.0, 0.2).contains_zero
-    assert not Interval(0.1, 0.01, 0.2).contains_zero
-    assert not Interval(-0.1, -0.2, -0.01).contains_zero
-    assert not paired_bootstrap(np.repeat([0, 1], [900, 100])).contains_zero
-    assert paired_bootstrap(np.repeat([-1, 0, 1], [50, 900, 50])).contains_zero
-
-
 def test_ten_thousand_classified_samples_take_no_time():
     differences = np.repeat([-1, 0, 1], [300, 9_300, 400])
     start = time.process_time()
