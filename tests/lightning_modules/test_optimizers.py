@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from lightning import LightningModule, Trainer
+from torch.utils.data import DataLoader, TensorDataset
 
 from lightning_modules.networks import create_network
 from lightning_modules.networks.layers import layer_groups
@@ -105,6 +107,58 @@ def test_sgd_has_its_momentum():
     network = torch.nn.Linear(2, 2)
     optimizer = create_optimizer(network, OptimizerSettings(name="sgd", momentum=0.8))
     assert optimizer.param_groups[0]["momentum"] == 0.8
+
+
+@pytest.mark.parametrize(
+    ("name", "plain"),
+    [("adamw", torch.optim.AdamW), ("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)],
+)
+def test_the_fused_step_is_the_plain_step(name, plain):
+    networks = [torch.nn.Linear(5, 3) for _ in range(2)]
+    networks[1].load_state_dict(networks[0].state_dict())
+    settings = OptimizerSettings(name=name, lr=0.1, weight_decay=0.0)
+    options = {"momentum": settings.momentum, "nesterov": True} if name == "sgd" else {}
+    optimizers = [
+        create_optimizer(networks[0], settings),
+        plain(networks[1].parameters(), lr=0.1, weight_decay=0.0, foreach=False, **options),
+    ]
+    images = torch.rand(8, 5)
+    for _ in range(5):
+        for network, optimizer in zip(networks, optimizers, strict=True):
+            optimizer.zero_grad()
+            network(images).square().sum().backward()
+            optimizer.step()
+    assert optimizers[0].param_groups[0]["fused"]
+    torch.testing.assert_close(networks[0].weight, networks[1].weight, rtol=1e-4, atol=1e-6)
+
+
+def test_the_fused_step_allows_clipping_in_mixed_precision():
+    class Module(LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.network = torch.nn.Linear(4, 2)
+
+        def training_step(self, batch):
+            return self.network(batch[0]).square().sum() * 1e6
+
+        def configure_optimizers(self):
+            return create_optimizer(self.network, OptimizerSettings(name="sgd", lr=1.0, momentum=0.0))
+
+    module = Module()
+    before = module.network.weight.detach().clone()
+    images = DataLoader(TensorDataset(torch.rand(4, 4)), batch_size=4)
+    trainer = Trainer(
+        accelerator="cpu",
+        precision="bf16-mixed",
+        gradient_clip_val=0.01,
+        max_steps=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(module, images)
+    assert 0 < (module.network.weight - before).norm() <= 0.011
 
 
 def test_mistakes_are_named():
