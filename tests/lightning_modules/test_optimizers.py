@@ -142,7 +142,7 @@ def test_the_fused_step_allows_clipping_in_mixed_precision():
             return self.network(batch[0]).square().sum() * 1e6
 
         def configure_optimizers(self):
-            return create_optimizer(self.network, OptimizerSettings(name="sgd", lr=1.0, momentum=0.0))
+            return create_optimizer(self.network, OptimizerSettings(name="sgd", lr=1.0, momentum=0.0, weight_decay=0.0))
 
     module = Module()
     before = module.network.weight.detach().clone()
