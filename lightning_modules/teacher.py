@@ -10,11 +10,11 @@ class FrozenTeacher:
     """Holds a network that teaches: evaluation mode always, no gradients, never in a student's checkpoint.
 
     It is not an ``nn.Module``, so a LightningModule that holds one has it neither among its parameters nor in
-    its state dict. It follows the images to their device.
+    its state dict. It follows the images to their device, and computes channels-last.
     """
 
     def __init__(self, network: nn.Module) -> None:
-        self.network = network.requires_grad_(False).eval()
+        self.network = network.requires_grad_(False).eval().to(memory_format=torch.channels_last)
 
     @torch.no_grad()
     def __call__(self, images: Tensor) -> Tensor:

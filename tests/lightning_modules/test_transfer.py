@@ -88,7 +88,7 @@ def test_full_is_what_it_was_without_transfer(make_trainer):
         make_trainer(max_epochs=2).fit(module, batches(), batches())
         states.append(module.state_dict())
         assert not module.network.body.features[0].weight.requires_grad
-    by_hand = network("plain")
+    by_hand = network("plain").to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW([
         {"params": [p for p in list(by_hand.parameters())[1:] if p.ndim <= 1], "weight_decay": 0.0},
         {"params": [p for p in list(by_hand.parameters())[1:] if p.ndim > 1], "weight_decay": 0.05},
@@ -101,7 +101,7 @@ def test_full_is_what_it_was_without_transfer(make_trainer):
         schedule.step()
     for name, value in by_hand.state_dict().items():
         for state in states:
-            torch.testing.assert_close(state[f"network.{name}"], value)
+            torch.testing.assert_close(state[f"network.{name}"], value, rtol=1e-3, atol=1e-4)
 
 
 def test_discriminative_learning_rates_fall_from_head_to_stem(make_trainer):
