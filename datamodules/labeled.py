@@ -38,8 +38,11 @@ class LabeledDataModule(LightningDataModule):
         pool: unlabelled samples, or ``None``; their ``targets`` hold the hidden truth, for audits alone.
 
     Raises:
-        ValueError: a number that does not fit the source.
+        ValueError: a number that does not fit the source, or a source whose targets are masks.
     """
+
+    targets_are_masks = False
+    """Whether targets are masks, as in ``SegmentationDataModule``."""
 
     def __init__(
         self,
@@ -58,6 +61,7 @@ class LabeledDataModule(LightningDataModule):
     ) -> None:
         super().__init__()
         require_counts(batch_size=batch_size, steps_per_epoch=steps_per_epoch, eval_batch_size=eval_batch_size)
+        require_kind(source, self.targets_are_masks)
         self.source = source
         self.batch_size = batch_size
         self.seed = seed
@@ -162,6 +166,16 @@ def split_labeled(
 def select_mask(samples: Samples, mask: torch.Tensor) -> Samples:
     """Return the samples where ``mask (N,)`` is true."""
     return samples.select(mask.nonzero().squeeze(1))
+
+
+def require_kind(source: Source, masks: bool) -> None:
+    """Raise a ``ValueError`` unless the source's targets are masks, or classes, as wanted."""
+    if (source.train.masks is not None) != masks:
+        given, wanted = ("classes", "masks") if masks else ("masks", "classes")
+        raise ValueError(
+            f"data.source: got {source.name}, whose targets are {given}, expected a source of images with {wanted}; "
+            f"choose another source, or {'classify' if masks else 'segment'} this one"
+        )
 
 
 def require_counts(**counts: int | None) -> None:

@@ -57,7 +57,7 @@ class SampleDataset(Dataset[PixelBatch]):
         pixels, kept = self.samples.read(indices, keys)
         if len(kept) < len(indices):
             indices, ids, epochs = indices[kept], ids[kept], None if epochs is None else epochs[kept]
-        return PixelBatch(pixels, self.samples.targets.index_select(0, indices), ids, epochs)
+        return PixelBatch(pixels, self.samples.read_targets(indices), ids, epochs)
 
 
 class StreamSampler(DistributedSampler[Request]):

@@ -1,5 +1,5 @@
 """Sources of images, each with its published splits, by name."""
 
-from datamodules.sources.registry import SOURCES, create_source
+from datamodules.sources.registry import MASK_SOURCES, SOURCES, create_source
 
-__all__ = ["SOURCES", "create_source"]
+__all__ = ["MASK_SOURCES", "SOURCES", "create_source"]

@@ -1,4 +1,4 @@
-"""Sources by name. A new source is a function in a file of its own and one line in ``SOURCES``."""
+"""Sources by name. A new one is a function in a file of its own and one line in ``SOURCES`` or ``MASK_SOURCES``."""
 
 import difflib
 import inspect
@@ -22,6 +22,16 @@ SOURCES = {
 }
 """Name of each source, with the file in this folder and the function there; imported only when asked for."""
 
+MASK_SOURCES = {
+    "digit_scenes": "scenes:digit_scenes",
+    "fashion_scenes": "scenes:fashion_scenes",
+    "oxford_pets": "published_masks:oxford_pets",
+    "voc2012": "published_masks:voc2012",
+    "cityscapes": "published_masks:cityscapes",
+    "mask_folder": "mask_folder:mask_folder",
+}
+"""Likewise, sources whose targets are masks."""
+
 
 def create_source(
     name: str,
@@ -38,11 +48,15 @@ def create_source(
     max_bad_images: int | None = None,
     cache: Path | None = None,
     cache_side: int | None = None,
+    class_file: Path | None = None,
+    test_fraction: float | None = None,
+    num_scenes: int | None = None,
+    side: int | None = None,
 ) -> "Source":
     """Return the source called ``name``; an option left at ``None`` takes the source's own default.
 
     Args:
-        name: one of ``SOURCES``.
+        name: one of ``SOURCES`` or ``MASK_SOURCES``.
         root: folder of the files.
         download: fetch published files that are missing.
         manifest: for image folders, as all below: a table ``path,label,split`` instead of folders.
@@ -55,6 +69,10 @@ def create_source(
         max_bad_images: when more of a split are skipped, it is an error after all.
         cache: folder for decoded images.
         cache_side: height and width in pixels of a whole image there.
+        class_file: for mask folders: a YAML or JSON file of the classes.
+        test_fraction: for mask folders: share of the images for tests, where no folders say which.
+        num_scenes: for scenes: number of training scenes.
+        side: for scenes: height and width in pixels.
 
     Raises:
         ValueError: if the name is unknown, the source has no such option, or its files are missing or wrong.
@@ -74,11 +92,12 @@ def find_source(name: str) -> str:
     Raises:
         ValueError: offering the nearest names, if there is none of that name.
     """
-    if name in SOURCES:
-        return SOURCES[name]
-    nearest = difflib.get_close_matches(name, SOURCES)
+    known = SOURCES | MASK_SOURCES
+    if name in known:
+        return known[name]
+    nearest = difflib.get_close_matches(name, known)
     offer = f"did you mean {' or '.join(nearest)}? " if nearest else ""
-    raise ValueError(f"--data.source {name}: unknown; {offer}expected one of {', '.join(SOURCES)}")
+    raise ValueError(f"--data.source {name}: unknown; {offer}expected one of {', '.join(known)}")
 
 
 def check_options(name: str, options: dict[str, object], known: list[str]) -> None:

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from datamodules.sources.paths import PathList
 
+IGNORE_INDEX = 255
+"""Class of the pixels of a mask of which nothing is known."""
+
 
 class ImageReader(Protocol):
     """Reads the images of many rows at once; all images of one call have one size."""
@@ -63,6 +66,35 @@ class PixelArray:
         return 0
 
 
+class MaskReader(Protocol):
+    """Reads the masks of many rows at once, at the size and place of the images in those rows."""
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Return ``(n, H, W)`` uint8 class indices of the pixels in ``rows (n,)``, 255 where nothing is known."""
+        ...
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of every mask in pixels."""
+        ...
+
+
+@dataclass(frozen=True)
+class MaskArray:
+    """Reads rows of masks ``(R, H, W)`` uint8 that lie in memory."""
+
+    masks: Tensor
+
+    def __call__(self, rows: Tensor) -> Tensor:
+        """Return ``(n, H, W)`` uint8 masks of the rows."""
+        return self.masks.index_select(0, rows)
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of a mask in pixels."""
+        return self.masks.shape[1], self.masks.shape[2]
+
+
 @lru_cache(maxsize=16)
 def positions(num_rows: int) -> Tensor:
     """Return ``0..num_rows-1``, made once: that takes as long as reading a small image."""
@@ -77,8 +109,9 @@ class Samples:
         reader: reads images by row.
         rows: ``(N,)`` int64 rows of the reader's storage.
         ids: ``(N,)`` int64, unique within the source and the same on every machine and in every run.
-        targets: ``(N,)`` int64 class indices, ``-1`` where unknown.
+        targets: ``(N,)`` int64 class indices, ``-1`` where unknown; with ``masks``, 0 where the mask may be read.
         paths: the samples' files, relative to the source's root, where it has files.
+        masks: reads masks by row, in sources whose targets are masks.
     """
 
     reader: ImageReader
@@ -86,6 +119,7 @@ class Samples:
     ids: Tensor
     targets: Tensor
     paths: PathList | None = None
+    masks: MaskReader | None = None
 
     def __post_init__(self) -> None:
         lengths = {len(self.rows), len(self.ids), len(self.targets), len(self.paths or self.ids)}
@@ -102,6 +136,22 @@ class Samples:
     def without_targets(self) -> "Samples":
         """Return the same samples, all unlabelled: what a learner may see of the pool."""
         return replace(self, targets=torch.full_like(self.targets, -1))
+
+    def read_targets(self, indices: Tensor) -> Tensor:
+        """Return the targets of the samples at ``indices (n,)``: ``(n,)`` int64 classes, or ``(n, H, W)`` uint8 masks.
+
+        The masks of unlabelled samples are not read: every pixel is 255.
+        """
+        targets = self.targets.index_select(0, indices)
+        if self.masks is None:
+            return targets
+        rows, is_known = self.rows.index_select(0, indices), targets >= 0
+        if is_known.all():
+            return self.masks(rows)
+        masks = torch.full((len(indices), *self.masks.size), IGNORE_INDEX, dtype=torch.uint8)
+        if is_known.any():
+            masks[is_known] = self.masks(rows[is_known])
+        return masks
 
     def read(self, indices: Tensor, keys: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Return ``(m, C, H, W)`` uint8 images and the ``(m,)`` int64 positions of ``indices (n,)`` kept.

@@ -9,6 +9,17 @@ from datamodules.sources import create_source, mnist
 from datamodules.sources.source import Source
 
 from .layouts import write_cifar10, write_cifar100, write_folder, write_idx_files, write_stl10, write_svhn
+from .mask_layouts import write_cityscapes, write_mask_folder, write_pets, write_voc
+
+OPTIONS = {
+    "image_folder": {"image_size": 16},
+    "digit_scenes": {"num_scenes": 12},
+    "fashion_scenes": {"num_scenes": 12},
+    "oxford_pets": {"image_size": 16},
+    "voc2012": {"image_size": 16},
+    "cityscapes": {"image_size": 32},
+    "mask_folder": {"image_size": 16},
+}
 
 
 @pytest.fixture
@@ -32,14 +43,19 @@ def make_source(tmp_path: Path, without_checksums: None, monkeypatch: pytest.Mon
         "svhn": write_svhn,
         "stl10": write_stl10,
         "image_folder": write_folder,
+        "fashion_scenes": lambda root: write_idx_files(root / "FashionMNIST" / "raw", suffix=""),
+        "oxford_pets": write_pets,
+        "voc2012": write_voc,
+        "cityscapes": write_cityscapes,
+        "mask_folder": write_mask_folder,
     }
 
     def make(name: str) -> Source:
         if name not in writers:
-            return create_source(name)
+            return create_source(name, **OPTIONS.get(name, {}))
         root = tmp_path / name
         if not root.exists():
             writers[name](root)
-        return create_source(name, root=root, image_size=16 if name == "image_folder" else None)
+        return create_source(name, root=root, **OPTIONS.get(name, {}))
 
     return make

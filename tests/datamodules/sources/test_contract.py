@@ -6,9 +6,11 @@ import re
 import pytest
 import torch
 
-from datamodules.sources import SOURCES
+from datamodules.sources import MASK_SOURCES, SOURCES
 
-every_source = pytest.mark.parametrize("name", SOURCES)
+every_source = pytest.mark.parametrize("name", SOURCES | MASK_SOURCES)
+every_source_of_classes = pytest.mark.parametrize("name", SOURCES)
+every_source_of_masks = pytest.mark.parametrize("name", MASK_SOURCES)
 
 
 def splits_of(source):
@@ -54,7 +56,7 @@ def test_images_are_uint8_of_one_size(name, make_source):
     assert shapes.pop()[:2] == (3, source.num_channels)
 
 
-@every_source
+@every_source_of_classes
 def test_targets_are_classes_and_the_pool_has_none(name, make_source):
     source = make_source(name)
     for split in (source.train, source.test):
@@ -62,6 +64,22 @@ def test_targets_are_classes_and_the_pool_has_none(name, make_source):
         assert set(split.targets.tolist()) == set(range(source.num_classes))
     if source.unlabeled is not None:
         assert set(source.unlabeled.targets.tolist()) == {-1}
+
+
+@every_source_of_masks
+def test_masks_fit_their_images_and_the_pool_has_none(name, make_source):
+    source = make_source(name)
+    for split in (source.train, source.test):
+        indices = torch.tensor([2, 0])
+        masks = split.read_targets(indices)
+        assert masks.dtype == torch.uint8
+        assert masks.shape[1:] == split.images(indices).shape[2:]
+        assert set(masks.unique().tolist()) <= {*range(source.num_classes), 255}
+        assert torch.equal(split.select(indices).read_targets(torch.tensor([1])), masks[1:])
+        assert set(split.targets.tolist()) == {0}
+    if source.unlabeled is not None:
+        assert set(source.unlabeled.targets.tolist()) == {-1}
+        assert (source.unlabeled.read_targets(torch.tensor([0])) == 255).all()
 
 
 @every_source
@@ -73,7 +91,7 @@ def test_it_says_what_it_is(name, make_source):
     )
     assert all(source.class_names)
     published = re.fullmatch(r"[A-Z][^()]+ \((19|20)\d\d\)\. [A-Z].+\.", source.citation)
-    assert published or name == "image_folder"
+    assert published or name in ("image_folder", "mask_folder")
     assert source.num_skipped == 0
 
 
