@@ -15,7 +15,7 @@ class NetworkDescription:
 
     Attributes:
         name: in the registry.
-        origin: ``ours``, ``torchvision`` or ``timm``.
+        origin: ``ours``, ``torchvision``, ``timm`` or ``segmentation``.
         parameters: their number, auxiliary classifiers among them.
         input_size: side of the images its published weights were trained on, ``None`` where there are none.
     """

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 
 from torch import nn
 
-from lightning_modules.networks.names import TIMM, Origin, resolve
+from lightning_modules.networks.names import SEGMENTATION, TIMM, Origin, resolve
 from lightning_modules.networks.network import Network, NetworkSpec
 from lightning_modules.networks.noise import has_none
 from lightning_modules.networks.own_networks import NETWORKS
@@ -65,6 +65,7 @@ def create_network(
     origin, plain_name = resolve(name)
     require_counts(num_classes=num_classes, num_channels=num_channels, image_size=image_size, input_size=input_size)
     require_normalisation(mean, std, num_channels)
+    require_own_size(name, origin, input_size)
     small = choose_stem(name, stem, image_size, input_size, pretrained)
     input_size = resized(plain_name, image_size, input_size, options.pop("resolution_multiplier", None))
     rates = {"drop_rate": drop_rate, "drop_path_rate": drop_path_rate}
@@ -79,7 +80,7 @@ def create_network(
         body = built(name, build, options)
     if image_size is not None:
         require_large_enough(name, body, num_channels, image_size, input_size)
-    published = origin.published(plain_name)
+    published = getattr(body, "published", None) or origin.published(plain_name)
     mean = published.mean if pretrained or not mean else mean
     std = published.std if pretrained or not std else std
     normalisation = per_channel(mean, num_channels), per_channel(std, num_channels)
@@ -166,6 +167,15 @@ def require_normalisation(mean: Sequence[float] | None, std: Sequence[float] | N
             )
     if std and not all(value > 0 for value in std):
         raise ValueError(f"std: got {tuple(std)}, expected numbers above 0; leave it out where it is not known")
+
+
+def require_own_size(name: str, origin: Origin, input_size: int | None) -> None:
+    """Raise a ``ValueError`` where a segmentation network, whose logits are as large as images, is to resize them."""
+    if origin is SEGMENTATION and input_size is not None:
+        raise ValueError(
+            f"input_size: got {input_size} for {name!r}, expected none: its logits have the images' size; leave it "
+            "out, and resize images and masks together"
+        )
 
 
 def require_number(option: str, value: Any) -> None:

@@ -7,11 +7,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-SLOW = {F.batch_norm, Tensor.normal_, Tensor.uniform_, Tensor.erfinv_}
+SLOW = {F.batch_norm, F.hardswish, F.hardsigmoid, Tensor.normal_, Tensor.uniform_, Tensor.erfinv_}
 
 
 class ShapesOnly(TorchFunctionMode):
-    """Within it batch norm and random initial values, which change no shape, give back what they get.
+    """Within it batch norm, hard activations and initial values, which change no shape, give back what they get.
 
     On the meta device these are decomposed in Python, and take ten times as long as all the rest. Batch norm's
     complaint of a single value a channel is lost with it, which two images never cause.

@@ -1,0 +1,1 @@
+"""Networks that give logits for every pixel."""
