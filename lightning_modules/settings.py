@@ -38,7 +38,8 @@ class DistillationSettings:
     Args:
         temperature: T, which softens both distributions.
         alpha: weight of the distillation term; the cross-entropy with the true labels has ``1 - alpha``.
-        labels: ``soft`` takes the teacher's distribution, ``hard`` its most probable class (Touvron et al. 2021).
+        labels: ``soft`` takes the teacher's distribution, ``hard`` its most probable class (Touvron et al. 2021),
+            ``channel_wise``, of masks, where it sees each class (Shu et al. 2021).
         temperature_end: T at the end of training, where it is scheduled.
         alpha_end: alpha at the end of training, where it is scheduled.
         schedule: how temperature and alpha move to their ends: ``constant``, ``linear`` or ``cosine``.
@@ -46,7 +47,7 @@ class DistillationSettings:
 
     temperature: float = 4.0
     alpha: float = 0.9
-    labels: Literal["soft", "hard"] = "soft"
+    labels: Literal["soft", "hard", "channel_wise"] = "soft"
     temperature_end: float | None = None
     alpha_end: float | None = None
     schedule: Literal["constant", "linear", "cosine"] = "constant"

@@ -1,0 +1,78 @@
+"""Masks as files: indexed PNG of classes, grey PNG of confidences."""
+
+import io
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from datamodules.sources import mask_coding
+from datamodules.sources.source import IGNORE_INDEX
+
+LARGEST_IMAGE = 1 << 28
+"""Pixels of a mask that is read back; 6000×4000 have a tenth of it."""
+
+
+def palette() -> NDArray[np.uint8]:
+    """Return ``(256, 3)`` colours, one a class: the PASCAL VOC colour map (Everingham et al. 2010).
+
+    The bits of a class are dealt to red, green and blue in turn, from their highest bits on. 0 is black, 255 pale
+    yellow.
+    """
+    classes = np.arange(256)
+    colors = np.zeros((256, 3), np.uint8)
+    for position in range(8):
+        for channel in range(3):
+            bit = classes >> (3 * position + channel) & 1
+            colors[:, channel] |= (bit << (7 - position)).astype(np.uint8)
+    return colors
+
+
+def write_mask(path: Path, classes: NDArray[np.uint8]) -> None:
+    """Write classes ``(H, W)`` as an indexed PNG in the colours of ``palette``, atomically."""
+    assert classes.dtype == np.uint8, "a mask holds bytes, 255 where it is to be ignored"
+    image = Image.fromarray(classes)
+    image.putpalette(palette().tobytes())
+    write_png(path, image)
+
+
+def read_mask(path: Path, num_classes: int) -> NDArray[np.uint8]:
+    """Return the classes ``(H, W)`` of an indexed or grey PNG, 255 where they are to be ignored.
+
+    Raises:
+        ValueError: the file is no PNG (JPEG changes values about edges), is damaged, or holds other values.
+    """
+    coding = mask_coding.ValueCoding({label: label for label in range(num_classes)})
+    return mask_coding.read_mask(path, coding, LARGEST_IMAGE)
+
+
+def write_confidences(path: Path, confidences: NDArray[np.floating]) -> None:
+    """Write confidences ``(H, W)`` in 0..1 as a grey PNG of 8 bits, atomically; they are rounded to 1/255."""
+    write_png(path, Image.fromarray(np.rint(confidences * np.float32(255)).astype(np.uint8)))
+
+
+def read_confidences(path: Path) -> NDArray[np.float32]:
+    """Return the confidences ``(H, W)`` float32 in 0..1 of a PNG of ``write_confidences``.
+
+    Raises:
+        ValueError: the file is no PNG, or is damaged.
+    """
+    any_value = mask_coding.ValueCoding({value: value for value in range(IGNORE_INDEX + 1)})
+    return mask_coding.read_mask(path, any_value, LARGEST_IMAGE).astype(np.float32) / np.float32(255)
+
+
+def write_png(path: Path, image: Image.Image) -> None:
+    """Write a PNG to a temporary file in the same directory, flush it to disk, rename it."""
+    encoded = io.BytesIO()
+    image.save(encoded, format="PNG")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(encoded.getbuffer())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
