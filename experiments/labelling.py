@@ -1,5 +1,8 @@
 """Labelling a pool: what a teacher says of every unlabelled sample, as a table on disk."""
 
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch.distributed
@@ -21,6 +24,8 @@ from experiments.settings import TrainerSettings
 from experiments.training import create_trainer
 from lightning_modules.inference import Labeler
 from lightning_modules.teacher import state_digest
+
+FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def label_pool(
@@ -46,7 +51,9 @@ def label_pool(
         may_skip: samples may be missing because their files cannot be read.
 
     Raises:
-        ValueError: there is no pool, or the predictions are not probabilities of its classes.
+        ValueError: there is no pool, a shard is missing, or the predictions are not probabilities of its classes.
+        OSError: the disk is full.
+        RuntimeError: another process of the run ended.
     """
     data = UnlabeledDataModule(labeled)
     source = labeled.source
@@ -56,12 +63,32 @@ def label_pool(
     if trainer.progress_bar_callback is not None:
         trainer.progress_bar_callback.disable()
     labeler = Labeler(teacher, precision=settings.precision, flip=settings.flip)
-    trainer.predict(labeler, datamodule=data, return_predictions=False)
-    if is_main_process():
-        merge_shards(writer.shards, path, data.pool, max_missing=len(data.pool) if may_skip else 0)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        torch.distributed.barrier()
+    with explained_errors(path):
+        trainer.predict(labeler, datamodule=data, return_predictions=False)
+        if is_main_process():
+            merge_shards(writer.shards, path, data.pool, max_missing=len(data.pool) if may_skip else 0)
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.barrier()
     return PseudoLabels.read(path)
+
+
+@contextmanager
+def explained_errors(path: Path) -> Iterator[None]:
+    """Say, of a full disk or a lost process, what has become of the table ``path`` and what to do."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        reason = f"{error.strerror}, so the pseudo-labels were not written; no earlier file was touched"
+        raise OSError(error.errno, f"{reason}; make room and run the same command again", str(path)) from error
+    except RuntimeError as error:
+        if not isinstance(error, torch.distributed.DistError) and "gloo" not in str(error):
+            raise
+        raise RuntimeError(
+            f"{path}: not written, because another process of this run ended while the pool was labelled; run the same "
+            f"command again ({str(error).splitlines()[0]})"
+        ) from error
 
 
 def build_pseudo_labeled(

@@ -15,9 +15,11 @@ from experiments.audit_plots import draw_audit
 from experiments.building import build_labeled, build_network, build_source, build_view
 from experiments.commands import SelfTrainCommand
 from experiments.conclusion import Conclusion
+from experiments.files import file_digest
 from experiments.guard import MOST_REJECTED, compare_networks, describe_verdict, is_accepted
 from experiments.labelling import build_pseudo_labeled, label_pool, select_labels
 from experiments.pseudo_label_settings import PseudoLabelSettings
+from experiments.round_checks import require_trainable
 from experiments.rounds import RoundSettings, next_larger, resolve_rounds
 from experiments.run import Run
 from experiments.stage import Record, Stage
@@ -67,6 +69,7 @@ class SelfTraining:
             overrides=command.rounds,
             grow=partial(larger_network, source=source),
         )
+        require_trainable(command, self.rounds, source)
         self.settings = {
             "seed": command.seed,
             "data": command.data,
@@ -87,8 +90,6 @@ class SelfTraining:
                 self.pipeline.say(f"{rejected} students were worse than their teachers: the loop ends here")
                 break
         summary = Conclusion(self.fitting, command, self.labeled, self.settings, self.trained).run(self.teacher, last)
-        if self.pipeline.is_main:
-            self._draw()
         return self.pipeline.finish(self.source.num_skipped, summary=summary)
 
     def do_round(self, number: int, settings: RoundSettings) -> bool:
@@ -112,15 +113,17 @@ class SelfTraining:
         may_skip = self.command.data.on_bad_image == "skip"
         table = label_pool(teacher, self.labeled, self._table(number), settings, trainer, may_skip=may_skip)
         seconds = time.perf_counter() - start
-        previous = PseudoLabels.read(self._table(number - 1)) if number > 1 else None
+        previous = PseudoLabels.read(self.finished_table(number - 1)) if number > 1 else None
         selection = select_labels(table, settings)
         numbers = audit(table, selection, hidden_truth(self.pool, table), previous)
         path = stage.relative(self._table(number))
         known = numbers | {"teacher": table.metadata.teacher, "confidence_threshold": settings.confidence_threshold}
-        self.fitting.tracking(stage).log_table(self._table(number), known, alias=f"round-{number}")
+        picture = self.draw(number, numbers)
+        self.fitting.tracking(stage).log_table(self._table(number), known, f"round-{number}", picture)
         return {
             "seconds": round(seconds, 2),
             "teacher": table.metadata.teacher,
+            "table_digest": file_digest(self._table(number)),
             "pseudo_labels": {"table": path} | numbers,
         }
 
@@ -152,7 +155,7 @@ class SelfTraining:
         """Return the labelled and the pseudo-labelled stream of a round."""
         return build_pseudo_labeled(
             build_labeled(self.source, self.command, augmentation=settings.labeled_noise),
-            self._table(number),
+            self.finished_table(number),
             settings.pseudo_labels,
             view=build_view(settings.noise, self.command.seed),
             steps_per_epoch=settings.steps_per_epoch or self.command.data.steps_per_epoch,
@@ -178,6 +181,23 @@ class SelfTraining:
         """Return the network that a finished stage ended with."""
         return trained_teacher(self.pipeline, stage, self.command.teacher, self.source)
 
+    def finished_table(self, number: int) -> Path:
+        """Return the table of a round whose labels are done.
+
+        Raises:
+            ValueError: it is gone, or another one is in its place.
+        """
+        path, name = self._table(number), f"round_{number}_labels"
+        expected = self.pipeline.records[name]["table_digest"]
+        found = file_digest(path) if path.is_file() else "missing"
+        if found != expected:
+            stage = self.pipeline.directory / "stages" / f"{list(self.pipeline.records).index(name)}-{name}"
+            raise ValueError(
+                f"{path}: got {found[:12]}, expected the table that {name} wrote, with the SHA-256 {expected[:12]}; "
+                f"put it back, or delete {stage} to label the pool again"
+            )
+        return path
+
     def _table(self, number: int) -> Path:
         return self.pipeline.directory / "pseudo_labels" / f"round_{number}.parquet"
 
@@ -190,11 +210,13 @@ class SelfTraining:
                 f"have other shapes than those of {self.teacher}"
             )
 
-    def _draw(self) -> None:
-        """Draw what the audits say, round by round."""
-        records = self.pipeline.records.values()
-        audits = [record["pseudo_labels"] for record in records if "batches_per_epoch" in record]
-        draw_audit(self.pipeline.directory / "pseudo_labels.png", audits, self.source.class_names)
+    def draw(self, number: int, numbers: dict[str, Any]) -> Path:
+        """Draw what the audits of all rounds say, up to the last, whose numbers are given; return the picture."""
+        picture = self.pipeline.directory / "pseudo_labels.png"
+        if self.pipeline.is_main:
+            before = [self.pipeline.records[f"round_{earlier}_labels"] for earlier in range(1, number)]
+            draw_audit(picture, [*(record["pseudo_labels"] for record in before), numbers], self.source.class_names)
+        return picture
 
 
 def larger_network(name: str, max_parameters: int, source: Source) -> str:

@@ -115,11 +115,11 @@ class StageTracking:
         if uses is not None:
             run.config.update({"uses_artifact": uses}, allow_val_change=True)
             if self.mode == "online":  # W&B has no lineage offline
-                run.use_artifact(f"{uses}:latest")
+                note_lineage(run, uses)
         return WandbLogger(experiment=run)
 
-    def log_table(self, path: Path, numbers: dict[str, Any], alias: str) -> None:
-        """Log a pseudo-label table as an artifact, and what is known of it as the run's summary."""
+    def log_table(self, path: Path, numbers: dict[str, Any], alias: str, picture: Path) -> None:
+        """Log a pseudo-label table as an artifact, what is known of it as the run's summary, and its picture."""
         run = self.start()
         if run is None:
             return
@@ -130,7 +130,18 @@ class StageTracking:
         run.log_artifact(artifact, aliases=["latest", alias])
         scalars = {name: value for name, value in numbers.items() if isinstance(value, int | float)}
         run.summary.update({f"pseudo_labels/{name}": value for name, value in scalars.items()})
+        run.log({"pseudo_labels/audit": wandb.Image(str(picture))})
         finish_wandb()
+
+
+def note_lineage(run: Any, uses: str) -> None:
+    """Tell W&B that a run learns from an artifact; that it has none, of a stage done offline, is said and no error."""
+    import wandb
+
+    try:
+        run.use_artifact(f"{uses}:latest")
+    except (wandb.Error, ValueError) as error:
+        print(f"W&B: no lineage from {uses} ({error})", flush=True)
 
 
 def artifact_name(run_name: str, stage: str) -> str:

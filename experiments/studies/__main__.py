@@ -3,12 +3,13 @@
 import sys
 
 from experiments.command_line import Program, main
-from experiments.studies.settings import NetworksStudy, TransferStudy
+from experiments.studies.settings import InterruptionsStudy, NetworksStudy, TransferStudy
 
 STUDIES = Program(
     "python -m experiments.studies",
     {
         "networks": (NetworksStudy, "experiments.studies.networks"),
+        "interruptions": (InterruptionsStudy, "experiments.studies.interruptions"),
         "transfer": (TransferStudy, "experiments.studies.transfer"),
     },
 )

@@ -1,9 +1,9 @@
 """What a user may set about a study, with what it does when nothing is said. No torch here: parsing answers at once."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
-from experiments.commands import Command, TrainCommand
+from experiments.commands import Command, SelfTrainCommand, TrainCommand
 from experiments.network_settings import NetworkSettings, TeacherSettings
 from experiments.settings import DataSettings, TrainerSettings
 from lightning_modules.settings import DistillationSettings, OptimizerSettings, require
@@ -154,6 +154,33 @@ class NetworksStudy(Command):
             object.__setattr__(self, "only", [name.strip() for name in self.only.split(",")])
         if self.only is not None:
             require_distinct("only", self.only)
+
+
+@dataclass(frozen=True, kw_only=True)
+class InterruptionsStudy(SelfTrainCommand):
+    """Kill a self-training loop at random moments, and compare how it ends with one that nobody disturbed.
+
+    All other options are those of self-train, whose configuration files can be taken.
+
+    Args:
+        name: directory of the study, below ``output``; default ``interruptions``.
+        num_kills: kills with signal 9, over as many loops as it takes.
+        kill_seed: of the moments.
+    """
+
+    num_kills: int = 10
+    kill_seed: int = 0
+    wandb: Literal["auto", "online", "offline", "off"] = "off"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.num_kills >= 1, "num_kills", self.num_kills, "1 or more")
+
+    @property
+    def loop(self) -> dict[str, object]:
+        """The options of the loop, but for where it lies."""
+        names = {field.name for field in fields(SelfTrainCommand)} - {"name", "output"}
+        return {name: value for name, value in vars(self).items() if name in names}
 
 
 def require_distinct(option: str, values: list[Mode] | list[int] | list[str] | str) -> None:

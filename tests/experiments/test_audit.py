@@ -238,3 +238,10 @@ def test_lines_and_bars_have_the_audits_values():
         pytest.approx([100, 400 / 6]),
         pytest.approx([np.nan, 50], nan_ok=True),
     ]
+
+
+def test_class_names_are_text_and_no_formulas():
+    table, truth = random_table()
+    figure = audit_figure([audit(table, select(table), truth, None)], ("US$_{$", "$x^", "b", "c", "d"))
+    figure.draw_without_rendering()
+    assert {r"US\$_{\$", r"\$x^"} <= texts_of(figure)

@@ -8,9 +8,10 @@ import time
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from experiments import tracking
-from experiments.tracking import StageTracking, artifact_name, finish_wandb, resolve_mode
+from experiments.tracking import StageTracking, artifact_name, finish_wandb, note_lineage, resolve_mode
 from tests.conftest import run_command
 
 
@@ -108,7 +109,10 @@ def test_a_pseudo_label_table_is_an_artifact_that_its_student_names(tmp_path):
     table.write_bytes(b"not empty")
     options = {"mode": "offline", "run_directory": tmp_path, "run_name": "my run", "config": {"seed": 0}}
     labels = StageTracking(stage="round_1_labels", run_id="labels", **options)
-    labels.log_table(table, {"accuracy": 0.9, "teacher": "abc", "confidence_threshold": 0.5}, alias="round-1")
+    picture = tmp_path / "audit.png"
+    Image.new("RGB", (3, 2)).save(picture)
+    numbers = {"accuracy": 0.9, "teacher": "abc", "confidence_threshold": 0.5}
+    labels.log_table(table, numbers, alias="round-1", picture=picture)
     student = StageTracking(stage="round_1", run_id="student", **options)
     assert student.logger(uses=artifact_name("my run", "round_1_labels")) is not None
     finish_wandb()
@@ -122,3 +126,14 @@ def test_a_pseudo_label_table_is_an_artifact_that_its_student_names(tmp_path):
     assert "pseudo_labels/accuracy" in written["labels"]
     assert "uses_artifact" in written["student"]
     assert "my-run-round_1_labels" in written["student"]
+
+
+def test_an_artifact_that_is_not_there_costs_the_lineage_alone(capsys):
+    wandb = pytest.importorskip("wandb")
+
+    class Run:
+        def use_artifact(self, name):
+            raise wandb.CommError(f"{name} not found")
+
+    note_lineage(Run(), "loop-round_1_labels")
+    assert "W&B: no lineage from loop-round_1_labels (loop-round_1_labels:latest not found)" in capsys.readouterr().out
