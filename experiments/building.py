@@ -45,14 +45,14 @@ def build_source(settings: DataSettings) -> Source:
     return source if settings.classes is None else select_classes(source, settings.classes)
 
 
-def build_view(settings: AugmentationSettings, seed: int) -> View:
-    """Return what makes the views of training images."""
+def build_view(settings: AugmentationSettings, seed: int, option: str = "data.augmentation") -> View:
+    """Return what makes the views of training images; ``option`` is what the user calls the settings."""
     options = dataclasses.asdict(settings)
     mixing = {"mixup_alpha", "cutmix_alpha"}
     try:
         policy = create_policy(options.pop("policy"), **{k: v for k, v in options.items() if k not in mixing})
     except ValueError as error:
-        raise ValueError(f"data.augmentation.{error}") from error
+        raise ValueError(f"{option}.{error}") from error
     return View(policy, seed)
 
 

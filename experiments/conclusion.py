@@ -9,7 +9,7 @@ from torch import nn
 from datamodules.labeled import LabeledDataModule
 from experiments.building import build_labeled, build_network
 from experiments.commands import SelfTrainCommand
-from experiments.guard import compare_networks, describe_verdict, is_accepted
+from experiments.guard import compare_networks, describe_verdict, judge
 from experiments.rounds import RoundSettings
 from experiments.settings import AugmentationSettings
 from experiments.stage import Record, Stage
@@ -56,9 +56,8 @@ class Conclusion:
             record = self.pipeline.stage(
                 "finetuned", work, **self.settings, start=final, finetune=self.command.finetune
             )
-            accepted = record["guard"]["accepted"]
-            self.pipeline.say(describe_verdict("finetuned", record["guard"], final, accepted))
-            final = "finetuned" if accepted else final
+            self.pipeline.say(describe_verdict("finetuned", record["guard"], final))
+            final = "finetuned" if record["guard"]["accepted"] else final
         if not self.command.baselines:
             return {"final": final, "sentence": f"Self-training ended with {final}."}
         return self.compare(final, self.train_baselines(last))
@@ -70,10 +69,15 @@ class Conclusion:
         trainer = with_epochs(self.command.trainer, settings.max_epochs)
         network = self.trained(start)
         record = learn_supervised(stage, self.fitting, network, data, settings.optimizer, trainer)
-        device = self.fitting.device(trainer)
-        verdict = compare_networks(network, self.trained(start), self.labeled.validation, device)
-        accepted = is_accepted(verdict, self.command.guard)
-        return record | {"guard": verdict | {"teacher": start, "accepted": accepted}}
+        verdict = judge(
+            network,
+            self.trained(start),
+            self.labeled.validation,
+            self.fitting.device(trainer),
+            self.command.guard,
+            is_unseen="val/accuracy" in self.pipeline.records[start]["metrics"],
+        )
+        return record | {"guard": verdict | {"teacher": start}}
 
     def train_baselines(self, last: RoundSettings) -> list[str]:
         """Train the last round's network with as many steps on true labels alone; return the stages' names.

@@ -14,7 +14,7 @@ from experiments.files import as_path, file_digest
 from experiments.labelling import build_pseudo_labeled
 from experiments.run import Run
 from experiments.stage import Record, Stage
-from experiments.supervised import learn_supervised, require_published_classes, teach, trained_teacher
+from experiments.supervised import learn_supervised, require_published_classes, teach, teacher_settings, trained_teacher
 from experiments.tables import percent, print_table
 from experiments.training import Fitting
 from lightning_modules.distillation import DistillationModule
@@ -66,11 +66,13 @@ class Distillation:
         }
         student = data | {"student": command.student, "optimizer": command.optimizer}
         if command.table is None:
-            stage("teacher", self.teach, **data, teacher=command.teacher)
+            stage("teacher", self.teach, **data, **teacher_settings(command.teacher))
         stage("student_alone", self.learn_alone, **student)
         if command.table is None:
-            taught_by = {"teacher": command.teacher, "distillation": command.distillation}
-            stage("student_distilled", self.learn_from_teacher, **student, **taught_by)
+            taught_by = teacher_settings(command.teacher)
+            stage(
+                "student_distilled", self.learn_from_teacher, **student, **taught_by, distillation=command.distillation
+            )
         else:
             path = as_path(command.table)
             taught_by = {"table": file_digest(path), "pseudo_labels": command.pseudo_labels}

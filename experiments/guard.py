@@ -34,9 +34,39 @@ def is_accepted(comparison: dict[str, Any], guard: float | None) -> bool:
     return bool(comparison["high"] >= 0 if guard is None else comparison["difference"] >= -guard)
 
 
-def describe_verdict(name: str, comparison: dict[str, Any], teacher: str, accepted: bool) -> str:
-    """Return one line that says who teaches next, and why."""
-    points = f"{100 * comparison['difference']:+.2f} points"
-    interval = f"95 % interval {100 * comparison['low']:+.2f} to {100 * comparison['high']:+.2f}"
-    verdict = f"{name} teaches next" if accepted else f"{name} is rejected, {teacher} goes on teaching"
-    return f"{name} against its teacher {teacher} on validation: {points} ({interval}); {verdict}"
+def judge(
+    student: nn.Module,
+    teacher: nn.Module,
+    validation: Samples,
+    device: torch.device,
+    guard: float | None,
+    *,
+    is_unseen: bool,
+) -> dict[str, Any]:
+    """Return whether a student is ``accepted`` in its teacher's place, with the comparison that decided it.
+
+    Args:
+        student: who would teach next.
+        teacher: who taught it.
+        validation: the samples that decide.
+        device: where both compute.
+        guard: as ``is_accepted`` has it.
+        is_unseen: the teacher was not trained on these samples; else they cannot decide, and the student is accepted.
+    """
+    if not is_unseen:
+        return {"accepted": True}
+    comparison = compare_networks(student, teacher, validation, device)
+    return comparison | {"accepted": is_accepted(comparison, guard)}
+
+
+def describe_verdict(name: str, verdict: dict[str, Any], teacher: str) -> str:
+    """Return one line that says whether a network is accepted in its teacher's place, and why."""
+    if "difference" not in verdict:
+        return (
+            f"{name} is accepted unjudged: its teacher {teacher} comes from another split of the data, and may have "
+            "been trained on today's validation samples"
+        )
+    points = f"{100 * verdict['difference']:+.2f} points"
+    interval = f"95 % interval {100 * verdict['low']:+.2f} to {100 * verdict['high']:+.2f}"
+    decision = f"{name} is accepted" if verdict["accepted"] else f"{name} is rejected, {teacher} stays"
+    return f"{name} against its teacher {teacher} on validation: {points} ({interval}); {decision}"

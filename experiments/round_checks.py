@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 
+from torch import nn
+
 from datamodules.pseudo_labeled import pseudo_labeled_batch_size
 from datamodules.selection import class_thresholds
 from datamodules.sources.source import Source
 from experiments.building import build_network, build_view
 from experiments.commands import SelfTrainCommand
 from experiments.rounds import RoundSettings
-from experiments.supervised import with_epochs
+from experiments.supervised import build_teacher, with_epochs
 from lightning_modules.optimizers import create_optimizer, create_schedule
 from lightning_modules.transfer import begin_transfer
 
@@ -26,6 +28,7 @@ def require_trainable(command: SelfTrainCommand, rounds: Sequence[RoundSettings]
             require_round(command, settings, source)
         except ValueError as error:
             raise ValueError(f"round {number}: {error}") from error
+    require_start(command, rounds[0], source)
     if command.finetune.max_epochs:
         with_epochs(command.trainer, command.finetune.max_epochs)
 
@@ -40,7 +43,25 @@ def require_round(command: SelfTrainCommand, settings: RoundSettings, source: So
     if steps_per_epoch is not None:  # else it follows from how many labels are selected
         num_steps = trainer.max_epochs * -(-steps_per_epoch // trainer.accumulate_grad_batches)
         create_schedule(optimizer, settings.optimizer, num_steps)
-    for augmentation in (settings.noise, settings.labeled_noise):
-        build_view(augmentation, command.seed)
+    for option in ("noise", "labeled_noise"):
+        build_view(getattr(settings, option), command.seed, option)
     class_thresholds(settings.pseudo_labels.confidence_threshold, source.num_classes)
     pseudo_labeled_batch_size(command.data.batch_size, settings.pseudo_labels.ratio)
+
+
+def require_start(command: SelfTrainCommand, first: RoundSettings, source: Source) -> None:
+    """Raise a ``ValueError`` where the first student is to start from a teacher of another shape."""
+    if first.initialize == "fresh":
+        return
+    teacher = build_teacher(command.teacher, source, command.seed)
+    if not have_same_shape(build_network(first.student, source, command.seed, option="student"), teacher):
+        raise ValueError(
+            f"round 1: initialize: got 'previous', expected 'fresh', or the teacher's network as student.network: the "
+            f"weights of {command.teacher.name} do not fit {first.student.name}"
+        )
+
+
+def have_same_shape(network: nn.Module, other: nn.Module) -> bool:
+    """Return whether one network can take the other's weights."""
+    shapes = [{name: value.shape for name, value in each.state_dict().items()} for each in (network, other)]
+    return shapes[0] == shapes[1]

@@ -16,14 +16,14 @@ from experiments.building import build_labeled, build_network, build_source, bui
 from experiments.commands import SelfTrainCommand
 from experiments.conclusion import Conclusion
 from experiments.files import file_digest
-from experiments.guard import MOST_REJECTED, compare_networks, describe_verdict, is_accepted
+from experiments.guard import MOST_REJECTED, describe_verdict, judge
 from experiments.labelling import build_pseudo_labeled, label_pool, select_labels
 from experiments.pseudo_label_settings import PseudoLabelSettings
-from experiments.round_checks import require_trainable
+from experiments.round_checks import have_same_shape, require_trainable
 from experiments.rounds import RoundSettings, next_larger, resolve_rounds
 from experiments.run import Run
 from experiments.stage import Record, Stage
-from experiments.supervised import averaging, teach, trained_teacher, with_epochs
+from experiments.supervised import averaging, teach, teacher_settings, trained_teacher, with_epochs
 from experiments.tables import print_table
 from experiments.training import Fitting
 from lightning_modules.networks import count_parameters
@@ -82,7 +82,7 @@ class SelfTraining:
         """Do all stages, each unless it is done."""
         command = self.command
         work = partial(teach, fitting=self.fitting, teacher=command.teacher, data=self.labeled, trainer=command.trainer)
-        self.pipeline.stage("round_0", work, **self.settings, teacher=command.teacher)
+        self.pipeline.stage("round_0", work, **self.settings, **teacher_settings(command.teacher))
         rejected, last = 0, self.rounds[0]
         for number, last in enumerate(self.rounds, start=1):
             rejected += not self.do_round(number, last)
@@ -101,7 +101,7 @@ class SelfTraining:
         student = partial(self.learn, number=number, settings=settings)
         record = self.pipeline.stage(name, student, **own, round=settings, guard=self.command.guard)
         accepted: bool = record["guard"]["accepted"]
-        self.pipeline.say(describe_verdict(name, record["guard"], self.teacher, accepted))
+        self.pipeline.say(describe_verdict(name, record["guard"], self.teacher))
         if accepted:
             self.teacher = name
         return accepted
@@ -142,13 +142,18 @@ class SelfTraining:
         trainer = with_epochs(self.command.trainer, settings.max_epochs)
         callbacks = averaging(settings.ema_decay)
         record = self.fitting.fit(stage, module, data, trainer, callbacks, uses=f"round_{number}_labels")
-        teacher, device = self.trained(self.teacher), self.fitting.device(trainer)
-        verdict = compare_networks(module.network, teacher, self.labeled.validation, device)
-        accepted = is_accepted(verdict, self.command.guard)
+        verdict = judge(
+            module.network,
+            self.trained(self.teacher),
+            self.labeled.validation,
+            self.fitting.device(trainer),
+            self.command.guard,
+            is_unseen="val/accuracy" in self.pipeline.records[self.teacher]["metrics"],
+        )
         return record | {
             "batches_per_epoch": data.steps_per_epoch,
             "pseudo_labels": labels["pseudo_labels"],
-            "guard": verdict | {"teacher": self.teacher, "accepted": accepted},
+            "guard": verdict | {"teacher": self.teacher},
         }
 
     def pseudo_labeled(self, number: int, settings: RoundSettings, teacher_digest: str) -> PseudoLabeledDataModule:
@@ -165,9 +170,12 @@ class SelfTraining:
     def _student(self, number: int, settings: RoundSettings) -> nn.Module:
         network = build_network(settings.student, self.source, self.command.seed, option="round.student")
         taught_by = self.trained(self.teacher)
-        if settings.initialize == "previous":
-            self._require_same_shape(network, taught_by)
+        if settings.initialize == "previous" and have_same_shape(network, taught_by):
             network.load_state_dict(taught_by.state_dict())
+        elif settings.initialize == "previous":
+            self.pipeline.say(
+                f"the student of round {number} starts afresh: its teacher is {self.teacher}, another network"
+            )
         student, teacher = count_parameters(network), count_parameters(taught_by)
         if student < teacher:
             self.pipeline.say(
@@ -200,15 +208,6 @@ class SelfTraining:
 
     def _table(self, number: int) -> Path:
         return self.pipeline.directory / "pseudo_labels" / f"round_{number}.parquet"
-
-    def _require_same_shape(self, student: nn.Module, teacher: nn.Module) -> None:
-        """Raise a ``ValueError`` unless a student can start from its teacher's weights."""
-        shapes = [{name: value.shape for name, value in each.state_dict().items()} for each in (student, teacher)]
-        if shapes[0] != shapes[1]:
-            raise ValueError(
-                "round.initialize: got 'previous', expected 'fresh', or the teacher's network: the student's weights "
-                f"have other shapes than those of {self.teacher}"
-            )
 
     def draw(self, number: int, numbers: dict[str, Any]) -> Path:
         """Draw what the audits of all rounds say, up to the last, whose numbers are given; return the picture."""

@@ -1,6 +1,7 @@
 """Stages that learn from true labels alone: teachers, baselines, finetuning."""
 
 import dataclasses
+from typing import Any
 
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging
 from timm.models import get_pretrained_cfg
@@ -10,6 +11,7 @@ from datamodules.labeled import LabeledDataModule
 from datamodules.sources.source import Source
 from experiments.building import build_network
 from experiments.class_names import require_same_classes
+from experiments.files import as_path, file_digest
 from experiments.network_settings import TeacherSettings
 from experiments.run import Run
 from experiments.settings import TrainerSettings
@@ -40,6 +42,13 @@ def teach(
         return fitting.evaluate(module, data, trainer, teacher.checkpoint)
     trainer = with_epochs(trainer, teacher.max_epochs)
     return learn_supervised(stage, fitting, network, data, teacher.optimizer, trainer, teacher.transfer)
+
+
+def teacher_settings(teacher: TeacherSettings) -> dict[str, Any]:
+    """Return what a stage depends on through its teacher: the settings, and the SHA-256 of the checkpoint if any."""
+    if teacher.checkpoint is None:
+        return {"teacher": teacher}
+    return {"teacher": teacher, "teacher_checkpoint": file_digest(as_path(teacher.checkpoint))}
 
 
 def trained_teacher(run: Run, stage: str, teacher: TeacherSettings, source: Source) -> nn.Module:

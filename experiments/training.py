@@ -176,6 +176,8 @@ def quiet_lightning() -> None:
     """Silence what Lightning says of every Trainer, several times a pipeline, and that is intended here."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # What it says when one of several processes dies is the only word before it kills the others.
+    logging.getLogger("lightning.fabric.strategies.launchers.subprocess_script").setLevel(logging.INFO)
     for message in (
         ".*does not have many workers.*",  # sources in memory are fastest without
         ".*smaller than the logging interval.*",  # small sets
