@@ -7,7 +7,8 @@ from typing import Any
 from torch import nn
 
 from datamodules.labeled import LabeledDataModule
-from experiments.building import build_labeled, build_network
+from experiments.building import build_labeled
+from experiments.building_networks import build_network
 from experiments.commands import SelfTrainCommand
 from experiments.guard import compare_networks, describe_verdict, judge
 from experiments.rounds import RoundSettings

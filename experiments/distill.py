@@ -8,7 +8,8 @@ from typing import Any
 from torch import nn
 
 from datamodules.sources.source import Source
-from experiments.building import build_labeled, build_network, build_source, build_unlabeled
+from experiments.building import build_labeled, build_source, build_unlabeled
+from experiments.building_networks import build_network
 from experiments.commands import DistillCommand
 from experiments.files import as_path, file_digest
 from experiments.labelling import build_pseudo_labeled

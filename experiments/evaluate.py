@@ -11,7 +11,8 @@ from torch.utils.data import DataLoader
 
 from datamodules.batch import Batch, PixelBatch
 from datamodules.labeled import LabeledDataModule
-from experiments.building import build_labeled, build_source, require_fits
+from experiments.building import build_labeled, build_source
+from experiments.building_networks import require_fits
 from experiments.callbacks import StopOnSignals
 from experiments.class_names import require_same_classes
 from experiments.commands import EvaluateCommand

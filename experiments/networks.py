@@ -66,5 +66,5 @@ def count_others(listed: list[NetworkDescription]) -> str:
     """Return a sentence: how many networks are not listed, and how to list them."""
     others = set(available_networks()) - {network.name for network in listed}
     counts = Counter(resolve(name)[0].name for name in others)
-    more = ", ".join(f"{counts[origin]:,} of {origin}" for origin in ("timm", "torchvision", "ours"))
+    more = ", ".join(f"{counts[origin]:,} of {origin}" for origin in ("timm", "torchvision", "ours", "segmentation"))
     return f"{len(others):,} more ({more}), listed by a filter: python -m experiments networks --filter '*res*'"

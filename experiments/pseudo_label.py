@@ -5,7 +5,8 @@ from typing import Any
 
 from datamodules.pseudo_labeled import pool_of
 from experiments.audit import audit, hidden_truth
-from experiments.building import build_labeled, build_source, require_fits
+from experiments.building import build_labeled, build_source
+from experiments.building_networks import require_fits
 from experiments.commands import PseudoLabelCommand
 from experiments.labelling import label_pool, select_labels
 from experiments.pseudo_label_settings import PseudoLabelSettings

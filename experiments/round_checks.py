@@ -7,7 +7,8 @@ from torch import nn
 from datamodules.pseudo_labeled import pseudo_labeled_batch_size
 from datamodules.selection import class_thresholds
 from datamodules.sources.source import Source
-from experiments.building import build_network, build_view
+from experiments.building import build_view
+from experiments.building_networks import build_network
 from experiments.commands import SelfTrainCommand
 from experiments.rounds import RoundSettings
 from experiments.supervised import build_teacher, with_epochs

@@ -12,7 +12,8 @@ from datamodules.pseudo_labels import PseudoLabels
 from datamodules.sources.source import Source
 from experiments.audit import audit, hidden_truth
 from experiments.audit_plots import draw_audit
-from experiments.building import build_labeled, build_network, build_source, build_view
+from experiments.building import build_labeled, build_source, build_view
+from experiments.building_networks import build_network
 from experiments.commands import SelfTrainCommand
 from experiments.conclusion import Conclusion
 from experiments.files import file_digest

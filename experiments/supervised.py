@@ -9,7 +9,7 @@ from torch import nn
 
 from datamodules.labeled import LabeledDataModule
 from datamodules.sources.source import Source
-from experiments.building import build_network
+from experiments.building_networks import build_network
 from experiments.class_names import require_same_classes
 from experiments.files import as_path, file_digest
 from experiments.network_settings import TeacherSettings

@@ -6,7 +6,8 @@ from typing import Any
 
 from datamodules.labeled import LabeledDataModule
 from datamodules.pseudo_labeled import PseudoLabeledDataModule
-from experiments.building import build_labeled, build_network, build_source
+from experiments.building import build_labeled, build_source
+from experiments.building_networks import build_network
 from experiments.commands import TrainCommand
 from experiments.files import as_path, file_digest
 from experiments.labelling import build_pseudo_labeled

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,6 @@ from lightning.pytorch.loggers import Logger
 from datamodules.labeled import LabeledDataModule
 from datamodules.pseudo_labeled import PseudoLabeledDataModule
 from datamodules.unlabeled import UnlabeledDataModule
-from experiments.building import describe_device
 from experiments.callbacks import (
     BestCheckpoint,
     LastCheckpoint,
@@ -205,3 +205,10 @@ def describe(module: StudentModule, trainer: Trainer, metrics: dict[str, float])
         "processes": trainer.world_size,
         "metrics": metrics,
     }
+
+
+def describe_device(device: torch.device) -> str:
+    """Return the device's name: ``cpu`` with its number of cores, or the GPU's model."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type} ({os.cpu_count()} cores)" if device.type == "cpu" else device.type

@@ -10,6 +10,7 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from lightning_modules import optimizers
 from lightning_modules.losses import cross_entropy
+from lightning_modules.losses.cross_entropy import known_targets
 from lightning_modules.settings import OptimizerSettings, TransferSettings
 from lightning_modules.transfer import FREEZING, begin_transfer, hold_norms, set_trainable
 
@@ -138,7 +139,7 @@ class StudentModule(LightningModule):
         self._stop_unless_finite(loss)
         labels = hard_targets(targets) if targets.is_floating_point() else targets
         correct = (logits.detach().argmax(dim=1) == labels).sum()
-        self._sums += torch.stack((loss, correct, (labels >= 0).sum(), torch.ones_like(loss)))
+        self._sums += torch.stack((loss, correct, known_targets(labels).sum(), torch.ones_like(loss)))
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:
             self.log("train/loss_step", loss)
@@ -160,7 +161,7 @@ class StudentModule(LightningModule):
         logits = self(images)
         metrics, mean_loss = self._metrics_of(split)
         metrics.update(logits, targets)
-        mean_loss.update(cross_entropy(logits, targets), weight=(targets >= 0).sum())
+        mean_loss.update(cross_entropy(logits, targets), weight=known_targets(targets).sum())
 
     def _log_evaluation(self, split: str) -> None:
         metrics, mean_loss = self._metrics_of(split)

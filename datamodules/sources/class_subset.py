@@ -27,8 +27,14 @@ def select_classes(source: Source, classes: Sequence[int | str]) -> Source:
         classes: names, or indices in the source's own order; see ``find_class``.
 
     Raises:
-        ValueError: a class is unknown or named twice, there are fewer than two, or a split has no sample of them.
+        ValueError: a class is unknown or named twice, there are fewer than two, a split has no sample of them, or the
+            source's targets are masks.
     """
+    if source.train.masks is not None:
+        raise ValueError(
+            f"data.classes: got {list(classes)!r}, expected null: a mask of {source.name} holds many classes, and an "
+            "image cannot be left out for one of them"
+        )
     chosen = [find_class(source, name) for name in classes]
     require_distinct(source, chosen, classes)
     new_targets = torch.full((source.num_classes,), -1)

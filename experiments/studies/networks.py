@@ -16,7 +16,8 @@ from lightning.pytorch.callbacks import Timer
 
 from datamodules.sources.source import Source
 from datamodules.splits import stratified_subset
-from experiments.building import build_labeled, build_network, build_source, image_side
+from experiments.building import build_labeled, build_source
+from experiments.building_networks import build_network, image_side
 from experiments.callbacks import SeedEveryEpoch, StopOnSignals
 from experiments.commands import Command
 from experiments.files import write_atomically

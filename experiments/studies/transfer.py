@@ -13,7 +13,8 @@ from typing import Any, Literal, TypeAlias
 from torch import nn
 
 from datamodules.sources.source import Source
-from experiments.building import build_labeled, build_network, build_source
+from experiments.building import build_labeled, build_source
+from experiments.building_networks import build_network
 from experiments.commands import TrainCommand
 from experiments.files import write_atomically, write_json
 from experiments.network_settings import NetworkSettings

@@ -8,7 +8,7 @@ import torch
 
 from datamodules.sources import create_source
 from datamodules.sources.class_subset import select_classes
-from experiments.building import build_network
+from experiments.building_networks import build_network
 from experiments.command_line import carry_out, main
 from experiments.network_settings import NetworkSettings, TeacherSettings
 from experiments.settings import DataSettings, TrainerSettings

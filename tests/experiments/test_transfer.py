@@ -9,7 +9,7 @@ import safetensors.torch
 import torch
 
 from datamodules.sources.source import Source
-from experiments.building import build_network
+from experiments.building_networks import build_network
 from experiments.command_line import carry_out
 from experiments.commands import DistillCommand, TrainCommand
 from experiments.network_settings import NetworkSettings, TeacherSettings

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from datamodules.labeled import LabeledDataModule
+from datamodules.sources import create_source
 from datamodules.sources.class_subset import select_classes
 from datamodules.sources.statistics import channel_statistics
 from experiments.building import build_source
@@ -114,3 +115,8 @@ def test_the_command_line_takes_both_forms_and_names_go_before_indices(source, g
     assert select_classes(source, classes).class_names == ("stripe 2", "stripe 0")
     numbered = replace(source, class_names=("10", "2", "7"))
     assert select_classes(numbered, classes).class_names == ("2", "10")
+
+
+def test_masks_have_no_subset_of_classes():
+    with pytest.raises(ValueError, match=r"data\.classes: got \[1, 2\], expected null: a mask of digit_scenes"):
+        select_classes(create_source("digit_scenes", num_scenes=4, side=32), [1, 2])
