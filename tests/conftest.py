@@ -16,6 +16,10 @@ from datamodules.sources.source import PixelArray, Samples, Source
 
 ROOT = Path(__file__).parent.parent
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers with a thread for every core would wait for each other
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
 
 @pytest.fixture(autouse=True)
 def _quiet_and_seeded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,20 +57,26 @@ def create_mobilenet_v3(
 ) -> nn.Module:
     """Return MobileNet V3 (Howard et al. 2019), ``width_multiplier`` times as wide.
 
+    Batch norms have PyTorch's momentum of 0.1. With torchvision's 0.01, made for many thousand steps, running
+    statistics lag behind: after 200 steps on Fashion-MNIST evaluation was still at chance.
+
     Below 1 the ``last_width`` of the classifier's hidden layer stays, as in the authors' code and in V2 (Sandler et
     al. 2018, section 4); torchvision narrows it too.
     """
     body = builder(num_classes=num_classes, dropout=drop_rate, width_mult=width_multiplier)
+    for layer in body.modules():
+        if isinstance(layer, nn.BatchNorm2d):
+            layer.momentum = 0.1
     if width_multiplier < 1:
         hidden = body.get_submodule("classifier.0")
         assert isinstance(hidden, nn.Linear), "torchvision's classifier begins with a linear layer"
-        for name, layer in (
+        for name, linear in (
             ("classifier.0", nn.Linear(hidden.in_features, last_width)),
             ("classifier.3", nn.Linear(last_width, num_classes)),
         ):
-            nn.init.normal_(layer.weight, std=0.01)
-            nn.init.zeros_(layer.bias)
-            body.set_submodule(name, layer)
+            nn.init.normal_(linear.weight, std=0.01)
+            nn.init.zeros_(linear.bias)
+            body.set_submodule(name, linear)
     return body
 
 

@@ -11,7 +11,15 @@ import torchvision
 from timm.layers import DropPath
 from torch import nn
 
-from lightning_modules.networks import deformable_resnet, lenet, mobilenet_v1, residual_cifar, vgg_cifar, wide_residual
+from lightning_modules.networks import (
+    create_network,
+    deformable_resnet,
+    lenet,
+    mobilenet_v1,
+    residual_cifar,
+    vgg_cifar,
+    wide_residual,
+)
 
 MODULES = (lenet, residual_cifar, wide_residual, vgg_cifar, mobilenet_v1, deformable_resnet)
 BUILDERS = {name: builder for module in MODULES for name, builder in module.NETWORKS.items()}
@@ -236,3 +244,11 @@ def test_other_options_out_of_range_are_errors():
         build("wrn_16_1", width_multiplier=1.5)
     with pytest.raises(ValueError, match=r"depth: got 21, expected 6n \+ 2 .*; use 20"):
         build("resnet20", depth=21)
+
+
+@pytest.mark.parametrize("name", ["mobilenet_v3_small", "mobilenet_v3_large"])
+def test_statistics_of_mobilenet_v3_follow_short_trainings(name):
+    network = create_network(name, num_classes=10, num_channels=1, image_size=28)
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(norms) > 30
+    assert {norm.momentum for norm in norms} == {0.1}
