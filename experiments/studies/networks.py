@@ -31,7 +31,7 @@ from experiments.training import Fitting, describe, quiet_lightning
 from lightning_modules.classification import ClassificationModule
 from lightning_modules.distillation import DistillationModule
 from lightning_modules.networks import featured_networks
-from lightning_modules.networks.featured import NEEDED_INPUT
+from lightning_modules.networks.featured import NEEDED_BY_STANDARD_STEM, NEEDED_INPUT
 from lightning_modules.networks.names import resolve
 from lightning_modules.student import StudentModule
 
@@ -132,6 +132,8 @@ class StudyOfNetworks:
     def measure(self, name: str) -> Record:
         """Train a network alone, distil it from the teacher, distil the student from it; return what came of it."""
         needed = NEEDED_INPUT.get(name, 0)
+        if self.command.stem == "standard":
+            needed = max(needed, NEEDED_BY_STANDARD_STEM.get(name, 0))
         input_size = needed if self.image_size is not None and self.image_size < needed else None
         settings = NetworkSettings(network=name, input_size=input_size, stem=self.command.stem)
         network = self._build(settings)

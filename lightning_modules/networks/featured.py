@@ -32,6 +32,9 @@ FEATURED: dict[str, tuple[str, ...]] = {
 NEEDED_INPUT = {"alexnet": 63, "vgg11": 32, "vgg16": 32, "vgg19": 32, "inception_v3": 75}
 """Side in pixels to which 28×28 images must be resized, of the networks that have no stem for small images."""
 
+NEEDED_BY_STANDARD_STEM = {"densenet121": 32, "convnext_atto": 32, "convnext_tiny": 32}
+"""Likewise, of those that have one and are asked for the published stem."""
+
 
 def featured_networks() -> list[str]:
     """Return the names of all families."""

@@ -7,7 +7,7 @@ from torch import nn
 
 from lightning_modules.distillation import DistillationModule
 from lightning_modules.networks import FEATURED, create_network, describe_network, featured_networks
-from lightning_modules.networks.featured import NEEDED_INPUT
+from lightning_modules.networks.featured import NEEDED_BY_STANDARD_STEM, NEEDED_INPUT
 from lightning_modules.networks.shapes import ShapesOnly
 
 PUBLISHED = {
@@ -94,6 +94,14 @@ def test_shufflenet_has_as_many_parameters_as_in_the_distillation_tables():
 def test_every_family_is_represented():
     assert set(REPRESENTATIVES) <= set(featured_networks())
     assert all(set(names) & set(REPRESENTATIVES) for names in FEATURED.values())
+
+
+@pytest.mark.parametrize("name", NEEDED_BY_STANDARD_STEM)
+def test_the_published_stem_needs_larger_images(name):
+    sizes = {"image_size": 28, "input_size": NEEDED_BY_STANDARD_STEM[name]}
+    create_network(name, num_classes=10, num_channels=1, stem="standard", **sizes)
+    with pytest.raises(ValueError, match="image_size: got 28"):
+        create_network(name, num_classes=10, num_channels=1, stem="standard", image_size=28)
 
 
 def create(name: str, **options: float) -> nn.Module:
