@@ -32,6 +32,7 @@ class TableMetadata:
         class_names: ``K`` names, in the order of the class indices.
         view: name of the policy that made the images which the teacher saw.
         versions: of the libraries.
+        masks: of pseudo-masks, SHA-256 of the list of their files' SHA-256, in hexadecimal; ``None`` of classes.
     """
 
     teacher: str
@@ -39,10 +40,11 @@ class TableMetadata:
     class_names: tuple[str, ...]
     view: str = "none"
     versions: dict[str, str] = field(default_factory=library_versions)
+    masks: str | None = None
 
     def encoded(self) -> dict[str, str]:
-        """Return the metadata of a Parquet schema: one JSON value a field."""
-        return {name: json.dumps(value, sort_keys=True) for name, value in asdict(self).items()}
+        """Return the metadata of a Parquet schema: one JSON value a field, without ``masks`` where there are none."""
+        return {name: json.dumps(value, sort_keys=True) for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def of_schema(cls, path: Path, schema: Any) -> "TableMetadata":
@@ -53,7 +55,8 @@ class TableMetadata:
         """
         found = {key.decode(): value for key, value in (schema.metadata or {}).items()}
         try:
-            fields = {name: json.loads(found[name]) for name in cls.__dataclass_fields__}
+            names = [name for name in cls.__dataclass_fields__ if name != "masks" or name in found]
+            fields = {name: json.loads(found[name]) for name in names}
         except (KeyError, ValueError) as error:
             raise not_a_table(path, f"its metadata lack {error}") from error
         return cls(**fields | {"class_names": tuple(fields["class_names"])})

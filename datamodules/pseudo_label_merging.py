@@ -4,7 +4,7 @@ import glob
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -19,6 +19,7 @@ from datamodules.pseudo_label_columns import (
     shard_schema,
 )
 from datamodules.pseudo_labels import PseudoLabels
+from datamodules.pseudo_mask_files import MASKS, list_digests, mask_folder
 from datamodules.sources.source import Samples
 
 SHARD_NAME = re.compile(r"(\d{5})-of-(\d{5})\.parquet")
@@ -53,7 +54,8 @@ class Collected:
 def merge_shards(shards: Path, path: Path, samples: Samples, *, max_missing: int = 0) -> PseudoLabels:
     """Make one table of all shards, write it to ``path`` and remove the shards; one process does this.
 
-    The same predictions give the same bytes, whatever the number of processes and the order of the samples.
+    The same predictions give the same bytes, whatever the number of processes and the order of the samples. The folder
+    of pseudo-masks is named by their digest, so those of an earlier table stay until this one has taken its place.
 
     Args:
         shards: ``PseudoLabelWriter.shards``.
@@ -62,8 +64,8 @@ def merge_shards(shards: Path, path: Path, samples: Samples, *, max_missing: int
         max_missing: samples that may be missing because their files cannot be read (``--data.on_bad_image skip``).
 
     Raises:
-        ValueError: a shard is missing or of another run, or ids are missing, duplicated or foreign. The shards then
-            stay, and so does a table of that name from before.
+        ValueError: a shard or a mask is missing or of another run, or ids are missing, duplicated or foreign. The
+            shards then stay, and so does a table of that name from before.
     """
     metadata, pieces = read_shards(find_shards(shards))
     order = samples.ids.argsort()
@@ -82,10 +84,34 @@ def merge_shards(shards: Path, path: Path, samples: Samples, *, max_missing: int
         metadata,
         samples.paths.select(order[found]) if samples.paths is not None else None,
     )
+    if samples.masks is not None:
+        table = keep_masks(table, shards, path)
     table.write(path)
-    for obsolete in path.parent.glob(f".{glob.escape(path.name)}.shards-*"):  # also those that killed runs have left
-        shutil.rmtree(obsolete)
+    remove_obsolete(path, table.masks)
     return table
+
+
+def keep_masks(table: PseudoLabels, shards: Path, path: Path) -> PseudoLabels:
+    """Move the masks of a run beside the table that will be ``path``; return the table that names them.
+
+    Raises:
+        ValueError: a mask is missing.
+    """
+    digest = list_digests(shards / MASKS, table.ids)
+    folder = mask_folder(path, digest)
+    if folder.exists():  # the same masks were written before
+        folder.rename(shards / "replaced")
+    (shards / MASKS).rename(folder)
+    return replace(table, metadata=replace(table.metadata, masks=digest), masks=folder)
+
+
+def remove_obsolete(path: Path, masks: Path | None) -> None:
+    """Remove the shards and pseudo-masks of a table, also those that killed runs have left, but for ``masks``."""
+    name = glob.escape(path.name)
+    for pattern in (f".{name}.shards-*", f"{name}.{MASKS}-*"):
+        for obsolete in path.parent.glob(pattern):
+            if obsolete != masks:
+                shutil.rmtree(obsolete)
 
 
 def find_shards(shards: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from datamodules.batch import Batch
 from datamodules.parquet_file import ParquetFile
 from datamodules.pseudo_label_columns import TableMetadata, are_distributions, probability_array, shard_schema
+from datamodules.pseudo_mask_files import MASKS, file_names, write_pseudo_masks
 
 
 class PseudoLabelWriter(BasePredictionWriter):
@@ -100,6 +101,47 @@ class PseudoLabelWriter(BasePredictionWriter):
         if self._shard is not None:
             self._shard.discard()
             self._shard = None
+
+
+class PseudoMaskWriter(PseudoLabelWriter):
+    """Streams predictions of every pixel: masks and confidences to files, their means over an image to the shard.
+
+    Args:
+        path: the table to be.
+        metadata: where it comes from.
+
+    Raises:
+        ValueError: while predicting, if a prediction is no ``(n, K, H, W)`` probabilities.
+    """
+
+    def __init__(self, path: Path, metadata: TableMetadata) -> None:
+        super().__init__(path, metadata)
+        self._written: list[int] = []
+
+    def open(self, process: int, num_processes: int) -> None:
+        """Start the shard of one process, and the folder that all processes put masks in."""
+        super().open(process, num_processes)
+        (self.shards / MASKS).mkdir(exist_ok=True)
+
+    def append(self, ids: Tensor, probabilities: Tensor) -> None:
+        """Write the images ``ids (n,)`` with the ``probabilities (n, K, H, W)`` of their pixels to disk."""
+        num_classes = len(self.metadata.class_names)
+        if probabilities.ndim != 4 or probabilities.shape[:2] != (len(ids), num_classes):
+            raise ValueError(
+                f"teacher: its predictions are {tuple(probabilities.shape)}, expected probabilities of every pixel, "
+                f"({len(ids)}, {num_classes}, height, width); label with a segmentation network of the same classes as "
+                "the data"
+            )
+        super().append(ids, probabilities.float().mean(dim=(2, 3)))
+        self._written += ids.tolist()
+        write_pseudo_masks(self.shards / MASKS, ids, probabilities)
+
+    def discard(self) -> None:
+        """Remove the shard and the files of its images unless it is finished."""
+        if self._shard is not None:
+            for name in (name for number in self._written for name in file_names(number)):
+                (self.shards / MASKS / name).unlink(missing_ok=True)
+        super().discard()
 
 
 def require_predictions(ids: Tensor, probabilities: Tensor, num_classes: int) -> None:

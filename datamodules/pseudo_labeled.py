@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from lightning import LightningDataModule
@@ -14,8 +15,10 @@ from datamodules.batch import Batch, PixelBatch, make_batch
 from datamodules.labeled import LabeledDataModule, require_counts, start_epoch
 from datamodules.loaders import Request, SampleDataset, StreamSampler, create_loader
 from datamodules.pseudo_labels import PseudoLabels
+from datamodules.pseudo_masks import TaughtMasks, count_pixels, open_masks, select_pixels
 from datamodules.selection import Labels, Selection, select
-from datamodules.sources.source import Samples
+from datamodules.sources.source import MaskReader, Samples
+from datamodules.unlabeled import no_pool
 from datamodules.views import View
 
 EXAMPLES = 3
@@ -25,23 +28,24 @@ class PseudoLabeledDataModule(LightningDataModule):
     """A stream of labelled batches and one of pseudo-labelled batches, side by side.
 
     A training batch is ``{"labeled": Batch, "pseudo_labeled": Batch}``; the targets of the second are a teacher's:
-    ``(N, K)`` float32 probabilities or ``(N,)`` int64 labels. The pool's true labels are never looked at. Validation
-    and test are those of the labelled data.
+    ``(N, K)`` float32 probabilities or ``(N,)`` int64 labels, or masks ``(N, H, W)`` int64, 255 where a pixel is not
+    taught. The pool's true labels are never looked at. Validation and test are those of the labelled data.
 
     Args:
         labeled: the labelled data, whose ``pool`` has the images of the table.
         table: the pseudo-labels, or the file that holds them.
         pseudo_labeled_ratio: pseudo-labelled samples for each labelled one in a training step.
-        confidence_threshold: least confidence of what is taught, in 0..1; or one a class.
-        balance: as many rows of every class; see ``select``.
-        max_per_class: most rows of a class.
-        labels: soft or hard.
+        confidence_threshold: least confidence of what is taught, an image or a pixel, in 0..1; or one a class.
+        balance: as many rows of every class, see ``select``; of masks, as large a share of every class's pixels, see
+            ``select_pixels``.
+        max_per_class: most rows of a class; not for masks.
+        labels: soft or hard; hard for masks.
         view: makes the views of the pseudo-labelled images; default: that of the labelled ones.
         steps_per_epoch: training batches of an epoch; ``None`` passes about once over the pseudo-labelled rows.
         teacher_digest: SHA-256 of the weights of the teacher that the table must be of; ``None`` takes any.
 
     Attributes:
-        selection: what is taught.
+        selection: what is taught; of masks a ``MaskSelection``.
         pseudo_labeled: its samples, in the selection's order.
 
     Raises:
@@ -69,16 +73,18 @@ class PseudoLabeledDataModule(LightningDataModule):
         require_origin(name, table, labeled, teacher_digest)
         self.labeled = labeled
         self.batch_size = pseudo_labeled_batch_size(labeled.batch_size, pseudo_labeled_ratio)
-        self.selection = select(
+        pool = pool_of(labeled)
+        samples = pool.select(find_rows(name, pool, table.ids))
+        self.selection, masks = choose(
             table,
+            samples,
             confidence_threshold=confidence_threshold,
             balance=balance,
             max_per_class=max_per_class,
             labels=labels,
         )
-        rows = find_rows(name, pool_of(labeled), table.ids)
-        taught = rows[torch.searchsorted(table.ids, self.selection.ids)]
-        self.pseudo_labeled = replace(pool_of(labeled).select(taught), targets=self.selection.targets)
+        taught = samples.select(torch.searchsorted(table.ids, self.selection.ids))
+        self.pseudo_labeled = replace(taught, targets=self.selection.targets, masks=masks)
         self.view = view or labeled.view
         self.steps_per_epoch = steps_per_epoch or max(1, len(self.selection) // self.batch_size)
 
@@ -146,6 +152,21 @@ class RepeatedDataset(SampleDataset):
         return super().__getitem__(Request(request.indices, epochs))
 
 
+def choose(table: PseudoLabels, samples: Samples, **options: Any) -> tuple[Selection, MaskReader | None]:
+    """Return what is taught under the options of ``select`` or ``select_pixels``, and what reads its masks if any.
+
+    Args:
+        table: the pseudo-labels.
+        samples: their images, in the table's order.
+        options: of both functions.
+    """
+    if samples.masks is None:
+        return select(table, **options), None
+    masks = open_masks(table, samples.masks.size)
+    selection = select_pixels(table, count_pixels(masks), **options)
+    return selection, TaughtMasks(masks, samples.rows, selection.least_levels)
+
+
 def pool_of(labeled: LabeledDataModule) -> Samples:
     """Return the unlabelled samples.
 
@@ -153,10 +174,7 @@ def pool_of(labeled: LabeledDataModule) -> Samples:
         ValueError: every sample is labelled.
     """
     if labeled.pool is None:
-        raise ValueError(
-            f"data.labels_per_class: got None, so every sample of {labeled.source.name} is labelled and none is left "
-            "for pseudo-labels; expected the number of labels per class with which the table was made"
-        )
+        raise no_pool(labeled, "as when the pseudo-labels were made")
     return labeled.pool
 
 
@@ -177,7 +195,7 @@ def pseudo_labeled_batch_size(batch_size: int, ratio: float) -> int:
 
 
 def require_origin(name: str, table: PseudoLabels, labeled: LabeledDataModule, teacher_digest: str | None) -> None:
-    """Raise a ``ValueError`` unless a table is of the same source and classes, and of the teacher, if one is named."""
+    """Raise a ``ValueError`` unless a table is of the same source, kind and classes, and of the teacher, if named."""
     metadata, source = table.metadata, labeled.source
     if metadata.source != source.name:
         raise ValueError(
@@ -189,6 +207,12 @@ def require_origin(name: str, table: PseudoLabels, labeled: LabeledDataModule, t
             f"{name}: its {len(metadata.class_names)} classes are {short(metadata.class_names)}, expected the "
             f"{len(source.class_names)} of {source.name} in their order, {short(source.class_names)}; make the table "
             "with a teacher of these classes"
+        )
+    if (table.masks is not None) != labeled.targets_are_masks:
+        given, wanted = ("masks", "none") if table.masks is not None else ("no masks", "masks in a folder beside it")
+        raise ValueError(
+            f"{name}: the table has {given}, expected {wanted}, as {source.name} needs; label its pool with the "
+            "command pseudo-label, and name the file"
         )
     if teacher_digest is not None and metadata.teacher != teacher_digest:
         raise ValueError(
@@ -208,11 +232,12 @@ def find_rows(name: str, pool: Samples, ids: Tensor) -> Tensor:
     places = torch.searchsorted(sorted_ids, ids).clamp(max=len(pool) - 1)
     foreign = ids[sorted_ids[places] != ids].tolist()
     if foreign:
+        option = "data.labels_per_class" if pool.masks is None else "data.num_labeled or data.labeled_fraction"
         raise ValueError(
             f"{name}: {len(foreign)} of its {len(ids)} ids are not in the pool of {len(pool)} samples, such as "
             f"{', '.join(map(str, foreign[:EXAMPLES]))}; expected labels of the pool alone, lest a labelled, "
-            "validation or test sample is taught: use the data.labels_per_class, data.num_validation and "
-            "data.split_seed with which the table was made"
+            f"validation or test sample is taught: use the {option}, data.num_validation and data.split_seed with "
+            "which the table was made"
         )
     return order[places]
 

@@ -21,6 +21,7 @@ from datamodules.pseudo_label_columns import (
     require_schema,
     table_schema,
 )
+from datamodules.pseudo_mask_files import mask_folder
 from datamodules.sources.paths import PathList
 
 
@@ -30,9 +31,10 @@ class PseudoLabels:
 
     Attributes:
         ids: ``(N,)`` int64, ascending.
-        probabilities: ``(N, K)`` float32.
+        probabilities: ``(N, K)`` float32; of pseudo-masks, the mean over an image's pixels.
         metadata: where they come from.
         paths: the samples' files, where the source has files.
+        masks: the folder of the pseudo-masks, of a table that was read from a file and has some.
         labels: ``(N,)`` int64, the most probable class, which follows from the probabilities.
         confidences: ``(N,)`` float32, its probability.
     """
@@ -41,6 +43,7 @@ class PseudoLabels:
     probabilities: Tensor
     metadata: TableMetadata
     paths: PathList | None = None
+    masks: Path | None = None
     labels: Tensor = field(init=False)
     confidences: Tensor = field(init=False)
 
@@ -73,7 +76,8 @@ class PseudoLabels:
         paths = PathList.of(name for piece in pieces for name in piece["path"].to_pylist()) if has_paths else None
         probabilities = columns["probabilities"].view(-1, len(metadata.class_names))
         require_probabilities(path, probabilities)
-        table = cls(columns["id"], probabilities, metadata, paths)
+        masks = None if metadata.masks is None else mask_folder(path, metadata.masks)
+        table = cls(columns["id"], probabilities, metadata, paths, masks)
         require_consistent(path, table, columns["label"], columns["confidence"])
         return table
 
@@ -98,13 +102,14 @@ class PseudoLabels:
     def describe(self) -> str:
         """Return a few lines: how many labels, of which classes, how confident, by which teacher."""
         meta = self.metadata
+        kind = "labels" if meta.masks is None else "masks"
         counts = self.labels.bincount(minlength=self.num_classes).tolist()
         shares = torch.tensor([0.0, 0.1, 0.5, 0.9, 1.0])
         # NumPy's quantile: torch's stops at 16 million values
         quantiles = np.quantile(self.confidences.numpy(), shares.numpy()) if len(self) else []
         return "\n".join(
             (
-                f"{len(self)} pseudo-labels of {meta.source} ({self.num_classes} classes, view {meta.view})",
+                f"{len(self)} pseudo-{kind} of {meta.source} ({self.num_classes} classes, view {meta.view})",
                 f"by the teacher {meta.teacher}",
                 "labels: " + ", ".join(f"{n} {name}" for name, n in zip(meta.class_names, counts, strict=True)),
                 "confidence: "

@@ -9,7 +9,7 @@ from datamodules.views import Mixing
 class SegmentationDataModule(LabeledDataModule):
     """A ``LabeledDataModule`` whose targets are masks ``(N, H, W)``, 255 where a pixel is to be ignored.
 
-    All of a pool's masks are 255 to a learner, so ``UnlabeledDataModule`` takes it as it takes any other. Subsets are
+    No learner sees the masks of a pool: ``UnlabeledDataModule`` gives -1, and 255 where a view padded. Subsets are
     chosen by a seeded permutation: masks hold many classes at once.
 
     Args:

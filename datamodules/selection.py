@@ -15,7 +15,8 @@ Labels = Literal["soft", "hard"]
 class Summary(TypedDict):
     """How many pseudo-labels were selected: plain numbers, for records.
 
-    ``num_selected`` and ``per_class`` count samples, ``num_rows`` and ``rows_per_class`` their repetitions too.
+    ``num_selected`` and ``per_class`` count samples, ``num_rows`` and ``rows_per_class`` their repetitions too. Of
+    pseudo-masks the numbers of a class count pixels.
     """
 
     pool: int
@@ -77,9 +78,11 @@ def select(
     require_options(labels, max_per_class)
     thresholds = class_thresholds(confidence_threshold, table.num_classes)
     confident = table.confidences >= thresholds[table.labels]
-    require_classes(table, confident, confidence_threshold, balance)
     counts = table.labels[confident].bincount(minlength=table.num_classes)
+    available = f"{len(table)} pseudo-labels"
+    require_classes(table.metadata.class_names, counts, confidence_threshold, available, table.confidences)
     if balance:
+        require_all_classes(table.metadata.class_names, counts, confidence_threshold)
         rows_per_class = torch.full_like(counts, max_per_class or round(float(counts.double().mean())))
     else:
         rows_per_class = counts if max_per_class is None else counts.clamp(max=max_per_class)
@@ -154,23 +157,40 @@ def require_options(labels: str, max_per_class: int | None) -> None:
 
 
 def require_classes(
-    table: PseudoLabels, confident: Tensor, confidence_threshold: float | Sequence[float], balance: bool
+    class_names: Sequence[str],
+    counts: Tensor,
+    confidence_threshold: float | Sequence[float],
+    available: str,
+    confidences: Tensor,
 ) -> None:
-    """Raise a ``ValueError`` if too few classes have confident pseudo-labels to learn from."""
-    names = table.metadata.class_names
-    counts = table.labels[confident].bincount(minlength=len(names))
-    missing = [name for name, count in zip(names, counts.tolist(), strict=True) if count == 0]
+    """Raise a ``ValueError`` if too few classes have confident pseudo-labels to learn from.
+
+    Args:
+        class_names: ``K`` names.
+        counts: ``(K,)`` int64, confident ones of each class.
+        confidence_threshold: as the user gave it.
+        available: how many there are, and of what: "39 pseudo-labels".
+        confidences: those that occur.
+    """
+    occurring = counts.nonzero().squeeze(1)
     option = f"confidence_threshold: got {confidence_threshold}"
-    if len(missing) == len(names):
-        largest = f", whose largest confidence is {float(table.confidences.max()):.4g}" if len(table) else ""
-        raise ValueError(f"{option}, expected some of the {len(table)} pseudo-labels to reach it{largest}; lower it")
-    if len(missing) == len(names) - 1:
-        only = names[int(counts.argmax())]
+    if len(occurring) == 0:
+        largest = f", whose largest confidence is {float(confidences.max()):.4g}" if len(confidences) else ""
+        raise ValueError(f"{option}, expected some of the {available} to reach it{largest}; lower it")
+    if len(occurring) == 1:
         raise ValueError(
-            f"{option}, which selects {int(counts.sum())} pseudo-labels of one class only, {only}; expected two or "
-            "more classes, lest the student learns to say that one; lower it, or train the teacher longer"
+            f"{option}, which selects {int(counts.sum())} {available.split(maxsplit=1)[1]} of one class only, "
+            f"{class_names[int(occurring)]}; expected two or more classes, lest the student learns to say that one; "
+            "lower it, or train the teacher longer"
         )
-    if balance and missing:
+
+
+def require_all_classes(
+    class_names: Sequence[str], counts: Tensor, confidence_threshold: float | Sequence[float]
+) -> None:
+    """Raise a ``ValueError`` if a class has no confident pseudo-labels, ``counts (K,)``, that balance could repeat."""
+    missing = [name for name, count in zip(class_names, counts.tolist(), strict=True) if count == 0]
+    if missing:
         raise ValueError(
             f"balance: got true, expected a pseudo-label of every class at confidence_threshold "
             f"{confidence_threshold}, but {', '.join(missing[:5])} ({len(missing)} in all) have none to repeat; lower "

@@ -1,5 +1,6 @@
 """Unlabelled images beside labelled ones."""
 
+import torch
 from lightning import LightningDataModule
 from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import DataLoader
@@ -7,14 +8,15 @@ from torch.utils.data import DataLoader
 from datamodules.batch import Batch, PixelBatch, make_batch
 from datamodules.labeled import LabeledDataModule, require_counts, start_epoch
 from datamodules.loaders import stream_loader
-from datamodules.views import View
+from datamodules.sources.source import IGNORE_INDEX
+from datamodules.views import Mixing, View
 
 
 class UnlabeledDataModule(LightningDataModule):
     """A stream of labelled batches and one of unlabelled batches, side by side.
 
-    A training batch is ``{"labeled": Batch, "unlabeled": Batch}``; the targets of the second are -1. Validation
-    and test are those of the labelled data.
+    A training batch is ``{"labeled": Batch, "unlabeled": Batch}``; the targets of the second are -1, in masks 255 where
+    the view has padded the image. Validation and test are those of the labelled data.
 
     Args:
         labeled: the labelled data, whose ``pool`` is the unlabelled data.
@@ -37,11 +39,7 @@ class UnlabeledDataModule(LightningDataModule):
         super().__init__()
         require_counts(unlabeled_batch_size=batch_size, steps_per_epoch=steps_per_epoch)
         if labeled.pool is None:
-            raise ValueError(
-                f"data.labels_per_class: got None, so every sample of {labeled.source.name} is labelled; expected a "
-                "number of labels per class, which leaves the other samples unlabelled, or a source with unlabelled "
-                "images"
-            )
+            raise no_pool(labeled, "which leaves the other samples unlabelled, or a source with unlabelled images")
         self.labeled = labeled
         self.pool = labeled.pool.without_targets()
         self.batch_size = batch_size
@@ -95,4 +93,30 @@ class UnlabeledDataModule(LightningDataModule):
         """Make the views, on the device where the pixels are."""
         if isinstance(batch, PixelBatch):
             return self.labeled.on_after_batch_transfer(batch, dataloader_idx)
-        return {name: make_batch(pixels, self.views[name], self.labeled.mixing) for name, pixels in batch.items()}
+        makers = {"labeled": make_batch, "unlabeled": make_unlabeled}
+        return {name: makers[name](pixels, self.views[name], self.labeled.mixing) for name, pixels in batch.items()}
+
+
+def make_unlabeled(pixels: PixelBatch, view: View, mixing: Mixing | None = None) -> Batch:
+    """Return an unlabelled training batch as ``make_batch`` does, whose masks are -1 where there is an image.
+
+    Where the view has padded it they stay 255: nothing is to be learned there.
+    """
+    if pixels.targets.ndim < 3:
+        return make_batch(pixels, view, mixing)
+    batch = make_batch(pixels._replace(targets=torch.zeros_like(pixels.targets)), view, mixing)
+    return batch._replace(targets=batch.targets.masked_fill(batch.targets != IGNORE_INDEX, -1))
+
+
+def no_pool(labeled: LabeledDataModule, purpose: str) -> ValueError:
+    """Return the error of labelled data without a pool, with which ``purpose`` cannot be served."""
+    name = labeled.source.name
+    if labeled.targets_are_masks:
+        return ValueError(
+            f"data.num_labeled: got all {len(labeled.train)} training images of {name}, so every mask is known; "
+            f"expected fewer, here or by data.labeled_fraction, {purpose}"
+        )
+    return ValueError(
+        f"data.labels_per_class: got None, so every sample of {name} is labelled; expected a number of labels per "
+        f"class, {purpose}"
+    )

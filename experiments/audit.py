@@ -1,5 +1,6 @@
 """The hidden-truth audit: how right pseudo-labels are, where the pool's true labels are known. No loss sees them."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -80,16 +81,28 @@ def per_class(table: PseudoLabels, selected: Tensor, truth: Tensor) -> list[dict
         return counts
 
     known, correct = truth >= 0, table.labels == truth
-    columns = {
-        "pool": count(table.labels, torch.ones_like(known)),
-        "selected": count(table.labels, selected),
-        "judged": count(table.labels, known),
-        "right": count(table.labels, correct),
-        "judged_selected": count(table.labels, known & selected),
-        "right_selected": count(table.labels, correct & selected),
-        "occurring": count(truth, known),
-    }
-    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    return class_rows(
+        table.metadata.class_names,
+        pool=count(table.labels, torch.ones_like(known)),
+        selected=count(table.labels, selected),
+        judged=count(table.labels, known),
+        right=count(table.labels, correct),
+        judged_selected=count(table.labels, known & selected),
+        right_selected=count(table.labels, correct & selected),
+        occurring=count(truth, known),
+    )
+
+
+def class_rows(class_names: Sequence[str], **counts: list[int]) -> list[dict[str, Any]]:
+    """Return the numbers of each of ``K`` classes.
+
+    Args:
+        class_names: ``K`` names.
+        counts: ``K`` each: pseudo-labels of the class in the ``pool`` and ``selected``; those of them ``judged``, whose
+            truth is known, and ``right``, also as ``judged_selected`` and ``right_selected``; those truly
+            ``occurring``.
+    """
+    rows = [dict(zip(counts, values, strict=True)) for values in zip(*counts.values(), strict=True)]
     return [
         {
             "class": name,
@@ -99,11 +112,11 @@ def per_class(table: PseudoLabels, selected: Tensor, truth: Tensor) -> list[dict
             "accuracy_selected": share(row["right_selected"], row["judged_selected"]),
             "recall": share(row["right"], row["occurring"]),
         }
-        for name, row in zip(table.metadata.class_names, rows, strict=True)
+        for name, row in zip(class_names, rows, strict=True)
     ]
 
 
-def share(part: float, whole: int) -> float | None:
+def share(part: float, whole: float) -> float | None:
     """Return ``part / whole``, ``None`` of nothing."""
     return part / whole if whole else None
 
@@ -124,15 +137,26 @@ def reliability_bins(table: PseudoLabels, truth: Tensor) -> list[dict[str, Any]]
     known = truth >= 0
     if not known.any():
         return None
-    confidences = table.confidences[known].double()  # sums of a million in float32 are off by thousandths
-    correct = (table.labels == truth)[known].double()
+    right = (table.labels == truth)[known]
+    return confidence_bins(table.confidences[known], torch.ones_like(right), right)
+
+
+def confidence_bins(confidences: Tensor, counts: Tensor, right: Tensor) -> list[dict[str, Any]]:
+    """Return the bins of ``reliability_bins``.
+
+    Args:
+        confidences: ``(M,)`` in 0..1.
+        counts: ``(M,)``, how many pseudo-labels are so confident.
+        right: ``(M,)``, how many of these are right.
+    """
+    confidences, counts, right = confidences.double(), counts.double(), right.double()  # float32 is off by thousandths
     borders = torch.linspace(0, 1, NUM_BINS + 1, dtype=torch.float64)
     bins = (torch.bucketize(confidences, borders, right=True) - 1).clamp(max=NUM_BINS - 1)  # 1 is in the last bin
-    counts = bins.bincount(minlength=NUM_BINS).tolist()
-    sums = [values.new_zeros(NUM_BINS).index_add(0, bins, values).tolist() for values in (confidences, correct)]
+    columns = (counts, confidences * counts, right)
+    sums = [values.new_zeros(NUM_BINS).index_add(0, bins, values).tolist() for values in columns]
     return [
-        {"count": count, "confidence": share(confidence, count), "accuracy": share(right, count)}
-        for count, confidence, right in zip(counts, *sums, strict=True)
+        {"count": int(count), "confidence": share(confidence, count), "accuracy": share(correct, count)}
+        for count, confidence, correct in zip(*sums, strict=True)
     ]
 
 
@@ -152,12 +176,17 @@ def num_changed(table: PseudoLabels, previous: PseudoLabels) -> int:
     Raises:
         ValueError: the classes differ, so labels cannot be compared.
     """
+    require_same_classes(table, previous)
+    common = torch.isin(table.ids, previous.ids)
+    rows = torch.searchsorted(previous.ids, table.ids[common])
+    return int((table.labels[common] != previous.labels[rows]).sum())
+
+
+def require_same_classes(table: PseudoLabels, previous: PseudoLabels) -> None:
+    """Raise a ``ValueError`` unless the labels of two tables can be compared."""
     names = previous.metadata.class_names
     if names != table.metadata.class_names:
         raise ValueError(
             f"previous: got a table of {len(names)} classes ({', '.join(names[:5])}), expected the "
             f"{table.num_classes} of this one in their order; start the loop anew where classes change"
         )
-    common = torch.isin(table.ids, previous.ids)
-    rows = torch.searchsorted(previous.ids, table.ids[common])
-    return int((table.labels[common] != previous.labels[rows]).sum())

@@ -74,7 +74,10 @@ def draw_accuracy(axis: Axes, audits: Sequence[Audit], class_names: Sequence[str
 
 def draw_shares(axis: Axes, audits: Sequence[Audit], class_names: Sequence[str]) -> None:
     """Draw how many pseudo-labels are selected and have changed, and the calibration error, round by round."""
-    changed = [None if audit["changed"] is None else audit["changed"] / audit["pool"] for audit in audits]
+    pools = [sum(row["pool"] for row in audit["per_class"]) for audit in audits]  # samples, of masks pixels
+    changed = [
+        None if audit["changed"] is None else audit["changed"] / pool for audit, pool in zip(audits, pools, strict=True)
+    ]
     lines = {
         "selected": (percents(audit["selected_share"] for audit in audits), ORANGE, "s"),
         "changed": (percents(changed), GREEN, "^"),
@@ -120,7 +123,7 @@ def draw_confidence(axis: Axes, audits: Sequence[Audit], class_names: Sequence[s
     axis.set_ylim(bottom=0.7)
     axis.set_xlim(0, 100)
     axis.set_xlabel("confidence (%)")
-    axis.set_ylabel("samples")
+    axis.set_ylabel(unit_of(audits[-1]))
 
 
 def draw_classes(axis: Axes, audits: Sequence[Audit], class_names: Sequence[str]) -> None:
@@ -144,8 +147,13 @@ def draw_counts(axis: Axes, audits: Sequence[Audit], class_names: Sequence[str])
         "selected": np.array([row["selected"] for row in rows], float),
     }
     draw_bars(axis, values, (GREY, ORANGE), class_names)
-    axis.set_ylabel("samples")
+    axis.set_ylabel(unit_of(audits[-1]))
     put_title(axis, f"Pseudo-labels by class, round {len(audits)}")
+
+
+def unit_of(audit: Audit) -> str:
+    """Return what an audit counts by class and confidence: that of masks has a mean IoU."""
+    return "pixels" if "mean_iou" in audit else "samples"
 
 
 def draw_bars(

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from datamodules.sources.source import Source
+from experiments.building import has_masks
 from experiments.network_settings import RATES, NetworkSettings
 from lightning_modules.checkpoints import rebuild
 from lightning_modules.networks import Network, NetworkSpec, create_network
@@ -60,12 +61,17 @@ def build_network(
 
 
 def require_task(name: str, source: Source, option: str) -> None:
-    """Raise a ``ValueError`` where a network returns masks and the source's targets are classes."""
-    if source.train.masks is None and resolve(name)[0] is SEGMENTATION:
-        raise ValueError(
-            f"{option}.network: got {name}, a segmentation network, expected one that classifies images, which is what "
-            f"the targets of {source.name} are for; the command networks lists them"
-        )
+    """Raise a ``ValueError`` where a network returns masks and the source's targets are classes, or conversely."""
+    segments = resolve(name)[0] is SEGMENTATION
+    if segments == has_masks(source):
+        return
+    given, expected = "one that classifies images", "a segmentation network such as unet"
+    if segments:
+        given, expected = "a segmentation network", given
+    raise ValueError(
+        f"{option}.network: got {name}, {given}, expected {expected}, which is what the targets of {source.name} are "
+        "for; the command networks lists them"
+    )
 
 
 def create_named(settings: NetworkSettings, source: Source) -> Network:

@@ -19,18 +19,22 @@ from experiments.commands import (
     InspectDataCommand,
     NetworksCommand,
     PseudoLabelCommand,
+    SegmentCommand,
     SelfTrainCommand,
     TrainCommand,
 )
 from experiments.interruption import Interrupted, raise_on_signals
+from experiments.predict_settings import PredictCommand
 
 COMMANDS: dict[str, tuple[type, str]] = {
     "train": (TrainCommand, "experiments.train"),
+    "segment": (SegmentCommand, "experiments.segment"),
     "distill": (DistillCommand, "experiments.distill"),
     "self-train": (SelfTrainCommand, "experiments.self_train"),
     "pseudo-label": (PseudoLabelCommand, "experiments.pseudo_label"),
     "inspect-data": (InspectDataCommand, "experiments.inspect_data"),
     "evaluate": (EvaluateCommand, "experiments.evaluate"),
+    "predict": (PredictCommand, "experiments.predict"),
     "networks": (NetworksCommand, "experiments.networks"),
 }
 """Each command's settings, and the module whose ``run`` carries it out."""

@@ -7,7 +7,7 @@ from experiments.network_settings import NetworkSettings, TeacherSettings
 from experiments.pseudo_label_settings import SelectionSettings
 from experiments.rounds import RoundSettings
 from experiments.settings import DataSettings, TrainerSettings
-from lightning_modules.settings import DistillationSettings, OptimizerSettings, require
+from lightning_modules.settings import DistillationSettings, MaskLossSettings, OptimizerSettings, require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +68,35 @@ class TrainCommand(Command):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SegmentCommand(Command):
+    """Train one network on images with masks; draw what it finds.
+
+    Args:
+        data: the images, and which of them have masks.
+        model: the network.
+        optimizer: optimizer and schedule.
+        mask_loss: the supervised loss.
+        boundary: also measure the F1 of the boundaries, which takes longer.
+        table: also learn from this table of pseudo-masks of the pool, whoever made it.
+        pseudo_labels: which pixels of the pseudo-masks are taught, and how much they weigh.
+        num_examples: images of each picture.
+    """
+
+    data: DataSettings = field(default_factory=lambda: DataSettings(source="digit_scenes", batch_size=32))
+    model: NetworkSettings = field(default_factory=lambda: NetworkSettings(network="unet"))
+    optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    mask_loss: MaskLossSettings = field(default_factory=MaskLossSettings)
+    boundary: bool = False
+    table: str | None = None
+    pseudo_labels: SelectionSettings = field(default_factory=lambda: SelectionSettings(labels="hard"))
+    num_examples: int = 6
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.num_examples >= 1, "num_examples", self.num_examples, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
 class DistillCommand(Command):
     """Train a teacher, a student alone and the same student distilled; print what distillation gained.
 
@@ -75,6 +104,7 @@ class DistillCommand(Command):
         teacher: the network that teaches, trained on all labels unless it comes from elsewhere.
         student: the network that learns.
         distillation: the loss.
+        mask_loss: the supervised loss where the targets are masks.
         optimizer: the students' optimizer and schedule.
         student_all_labels: also train the student alone on all labels, for comparison.
         table: a pseudo-label table of the pool, whoever made it, in the teacher's place.
@@ -84,6 +114,7 @@ class DistillCommand(Command):
     teacher: TeacherSettings = field(default_factory=TeacherSettings)
     student: NetworkSettings = field(default_factory=NetworkSettings)
     distillation: DistillationSettings = field(default_factory=DistillationSettings)
+    mask_loss: MaskLossSettings = field(default_factory=MaskLossSettings)
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
     student_all_labels: bool = True
     table: str | None = None
@@ -117,9 +148,10 @@ class SelfTrainCommand(Command):
         students: network of each round, ``NAME,...`` or a list; the last stays where there are more rounds.
         growth: largest number of parameters: each round takes the next larger network of the family within it.
         rounds: what is other in each round: a list of mappings, nested as the options of ``round`` are.
-        guard: accuracy on validation, 0 to 1, that a student may lose to its teacher and still teach; null: as much as
-            a paired bootstrap takes for chance (95 %).
+        guard: accuracy (of masks mean IoU) on validation, 0 to 1, that a student may lose to its teacher and still
+            teach; null: as much as a paired bootstrap takes for chance (95 %).
         finetune: training on clean labelled images when the rounds are over.
+        mask_loss: the supervised loss where the targets are masks.
         baselines: also train the last network on the labelled images alone for as many steps, and on all labels.
     """
 
@@ -131,6 +163,7 @@ class SelfTrainCommand(Command):
     rounds: list[dict[str, Any]] = field(default_factory=list)
     guard: float | None = None
     finetune: FinetuneSettings = field(default_factory=FinetuneSettings)
+    mask_loss: MaskLossSettings = field(default_factory=MaskLossSettings)
     baselines: bool = True
 
     def __post_init__(self) -> None:

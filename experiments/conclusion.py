@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from datamodules.labeled import LabeledDataModule
-from experiments.building import build_labeled
+from experiments.building import build_labeled, labeled_subset
 from experiments.building_networks import build_network
 from experiments.commands import SelfTrainCommand
 from experiments.guard import compare_networks, describe_verdict, judge
@@ -15,7 +15,8 @@ from experiments.rounds import RoundSettings
 from experiments.settings import AugmentationSettings
 from experiments.stage import Record, Stage
 from experiments.supervised import learn_supervised, with_epochs
-from experiments.tables import percent
+from experiments.tables import MEASURES, percent
+from experiments.tasks import Task
 from experiments.training import Fitting
 
 
@@ -25,6 +26,7 @@ class Conclusion:
     Args:
         fitting: fits the stages.
         command: what the user set.
+        task: what is measured and minimised.
         labeled: the labelled data, whose test samples decide what was gained.
         settings: what every stage depends on.
         trained: returns the network that a finished stage ended with.
@@ -34,6 +36,7 @@ class Conclusion:
         self,
         fitting: Fitting,
         command: SelfTrainCommand,
+        task: Task,
         labeled: LabeledDataModule,
         settings: dict[str, Any],
         trained: Callable[[str], nn.Module],
@@ -41,6 +44,7 @@ class Conclusion:
         self.fitting = fitting
         self.pipeline = fitting.run
         self.command = command
+        self.task = task
         self.labeled = labeled
         self.settings = settings
         self.trained = trained
@@ -69,14 +73,14 @@ class Conclusion:
         data = build_labeled(self.labeled.source, self.command, augmentation=AugmentationSettings(policy="none"))
         trainer = with_epochs(self.command.trainer, settings.max_epochs)
         network = self.trained(start)
-        record = learn_supervised(stage, self.fitting, network, data, settings.optimizer, trainer)
+        record = learn_supervised(stage, self.fitting, network, data, settings.optimizer, trainer, self.task)
         verdict = judge(
             network,
             self.trained(start),
             self.labeled.validation,
             self.fitting.device(trainer),
             self.command.guard,
-            is_unseen="val/accuracy" in self.pipeline.records[start]["metrics"],
+            is_unseen="val/loss" in self.pipeline.records[start]["metrics"],
         )
         return record | {"guard": verdict | {"teacher": start}}
 
@@ -90,21 +94,23 @@ class Conclusion:
         views = {"supervised": last.labeled_noise, "supervised_noised": last.noise}
         for name, augmentation in views.items():
             self._supervise(name, last, augmentation, all_labels=False)
-        if self.command.data.labels_per_class is not None:
+        subset = labeled_subset(self.command.data, self.labeled.source, all_labels=False)
+        if any(value is not None for value in subset.values()):
             self._supervise("supervised_all_labels", last, last.labeled_noise, all_labels=True)
         return list(views)
 
     def compare(self, final: str, baselines: list[str]) -> dict[str, Any]:
         """Return what self-training gained on test over the better baseline."""
         records = self.pipeline.records
-        best = max(baselines, key=lambda name: records[name]["metrics"]["val/accuracy"])
+        measure = self.task.measure
+        best = max(baselines, key=lambda name: records[name]["metrics"][f"val/{measure}"])
         device = self.fitting.device(self.command.trainer)
         gain = compare_networks(self.trained(final), self.trained(best), self.labeled.test, device)
-        before, after = (percent(records[name]["metrics"]["test/accuracy"]) for name in (best, final))
+        before, after = (percent(records[name]["metrics"][f"test/{measure}"]) for name in (best, final))
         sentence = (
-            f"Self-training gained {100 * gain['difference']:+.2f} points on test ({before} → {after}; 95 % interval "
-            f"over the test images {100 * gain['low']:+.2f} to {100 * gain['high']:+.2f}) over {best}: the last "
-            "round's network and number of steps, on the same labels."
+            f"Self-training gained {100 * gain['difference']:+.2f} points of {MEASURES[measure][0]} on test "
+            f"({before} → {after}; 95 % interval over the test images {100 * gain['low']:+.2f} to "
+            f"{100 * gain['high']:+.2f}) over {best}: the last round's network and number of steps, on the same labels."
         )
         return {"final": final, "baseline": best, **gain, "sentence": sentence}
 
@@ -135,5 +141,5 @@ class Conclusion:
         )
         network = build_network(last.student, source, self.command.seed, option="round.student")
         trainer = with_epochs(self.command.trainer, last.max_epochs)
-        transfer = last.student.transfer
-        return learn_supervised(stage, self.fitting, network, data, last.optimizer, trainer, transfer, last.ema_decay)
+        optimizer, transfer, task = last.optimizer, last.student.transfer, self.task
+        return learn_supervised(stage, self.fitting, network, data, optimizer, trainer, task, transfer, last.ema_decay)

@@ -16,7 +16,8 @@ from experiments.labelling import build_pseudo_labeled
 from experiments.run import Run
 from experiments.stage import Record, Stage
 from experiments.supervised import learn_supervised, require_published_classes, teach, teacher_settings, trained_teacher
-from experiments.tables import percent, print_table
+from experiments.tables import MEASURES, percent, print_table
+from experiments.tasks import Task
 from experiments.training import Fitting
 from lightning_modules.distillation import DistillationModule
 from lightning_modules.noisy_student import NoisyStudentModule
@@ -27,10 +28,11 @@ from lightning_modules.transfer import begin_transfer
 def run(command: DistillCommand) -> dict[str, Any]:
     """Run the pipeline, print its table, return what ``results.json`` holds."""
     pipeline = Run("distill", command)
-    results = Distillation(command, build_source(command.data), pipeline).run()
+    distillation = Distillation(command, build_source(command.data), pipeline)
+    results = distillation.run()
     if pipeline.is_main:
         print_table(results)
-        print(describe_gain(results["stages"]))
+        print(describe_gain(results["stages"], distillation.task.measure))
     return results
 
 
@@ -48,6 +50,7 @@ class Distillation:
         self.source = source
         self.pipeline = pipeline
         self.fitting = Fitting(pipeline)
+        self.task = Task(source, mask_loss=command.mask_loss)
         self.labeled = build_labeled(source, command)
         self.data = self.labeled if self.labeled.pool is None else build_unlabeled(self.labeled, command.data)
         self._require_trainable_student()
@@ -64,6 +67,7 @@ class Distillation:
             "data": command.data,
             "images": self.source.fingerprint,
             "trainer": command.trainer,
+            **self.task.settings,
         }
         student = data | {"student": command.student, "optimizer": command.optimizer}
         if command.table is None:
@@ -85,7 +89,7 @@ class Distillation:
     def teach(self, stage: Stage) -> Record:
         """Train the teacher on all labels, or evaluate it as it comes."""
         data = build_labeled(self.source, self.command, all_labels=True)
-        return teach(stage, self.fitting, self.command.teacher, data, self.command.trainer)
+        return teach(stage, self.fitting, self.command.teacher, data, self.command.trainer, self.task)
 
     def learn_alone(self, stage: Stage) -> Record:
         """Train the student on its labels."""
@@ -104,6 +108,7 @@ class Distillation:
             distillation=self.command.distillation,
             optimizer=self.command.optimizer,
             transfer=self.command.student.transfer,
+            **self.task.of_students(),
         )
         return self.fitting.fit(stage, module, self.data, self.command.trainer)
 
@@ -118,6 +123,7 @@ class Distillation:
             pseudo_labels=command.pseudo_labels,
             optimizer=command.optimizer,
             transfer=command.student.transfer,
+            **self.task.of_students(),
         )
         return self.fitting.fit(stage, module, data, command.trainer)
 
@@ -126,7 +132,7 @@ class Distillation:
         data = build_labeled(self.source, self.command, all_labels=all_labels, steps_per_epoch=steps)
         optimizer, trainer = self.command.optimizer, self.command.trainer
         transfer = self.command.student.transfer
-        return learn_supervised(stage, self.fitting, self._student(), data, optimizer, trainer, transfer)
+        return learn_supervised(stage, self.fitting, self._student(), data, optimizer, trainer, self.task, transfer)
 
     def _require_trainable_student(self) -> None:
         """Let a mistake in the student's settings show before the teacher trains."""
@@ -141,14 +147,15 @@ class Distillation:
         return build_network(self.command.student, self.source, self.command.seed, option="student", say=say)
 
 
-def describe_gain(stages: dict[str, Record]) -> str:
-    """Return one sentence: what distillation gained on test, in points."""
-    alone, distilled = (stages[name]["metrics"]["test/accuracy"] for name in ("student_alone", "student_distilled"))
+def describe_gain(stages: dict[str, Record], measure: str) -> str:
+    """Return one sentence: what distillation gained on test, in points of ``accuracy`` or ``mean_iou``."""
+    reached = {name: record["metrics"][f"test/{measure}"] for name, record in stages.items()}
+    alone, distilled = reached["student_alone"], reached["student_distilled"]
     sentence = (
-        f"Distillation gained {100 * (distilled - alone):+.2f} points on test "
+        f"Distillation gained {100 * (distilled - alone):+.2f} points of {MEASURES[measure][0]} on test "
         f"({percent(alone)} → {percent(distilled)}): the same network, labels and steps."
     )
     if "student_all_labels" in stages:
-        everything = percent(stages["student_all_labels"]["metrics"]["test/accuracy"])
+        everything = percent(reached["student_all_labels"])
         sentence += f" With the labels of all training images the student alone reaches {everything}."
     return sentence

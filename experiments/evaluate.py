@@ -11,16 +11,17 @@ from torch.utils.data import DataLoader
 
 from datamodules.batch import Batch, PixelBatch
 from datamodules.labeled import LabeledDataModule
-from experiments.building import build_labeled, build_source
+from experiments.building import build_labeled, build_source, has_masks
 from experiments.building_networks import require_fits
 from experiments.callbacks import StopOnSignals
 from experiments.class_names import require_same_classes
 from experiments.commands import EvaluateCommand
+from experiments.mask_report import report_masks
 from experiments.run import Run
 from experiments.tables import print_table
+from experiments.tasks import Task
 from experiments.training import Fitting, create_trainer
 from lightning_modules.checkpoints import load_network
-from lightning_modules.classification import ClassificationModule
 from lightning_modules.nearest_neighbors import NearestNeighborProbe
 
 
@@ -35,13 +36,19 @@ def run(command: EvaluateCommand) -> dict[str, Any]:
         command = dataclasses.replace(command, name=f"evaluate-{digest[:8]}")
     pipeline = Run("evaluate", command)
     data = build_labeled(source, command)
-    module = ClassificationModule(network, source.num_classes)
+    if command.knn and has_masks(source):
+        raise ValueError(f"knn: got true, expected false: {source.name} has masks, and neighbours vote for one class")
+    module = Task(source).supervised(network)
     record = Fitting(pipeline).evaluate(module, data, command.trainer, command.checkpoint)
     if command.knn:
-        metrics, used = evaluate_neighbors(network, data, command, pipeline, "val/accuracy" in record["metrics"])
+        metrics, used = evaluate_neighbors(network, data, command, pipeline, "val/loss" in record["metrics"])
         record = record | {"metrics": record["metrics"] | metrics, "knn_neighbors": used}
     pipeline.records["evaluate"] = record | {"evaluated": command.checkpoint}
-    results = pipeline.finish(source.num_skipped)
+    masks: dict[str, Any] = {}
+    if has_masks(source) and pipeline.is_main:
+        device = Fitting(pipeline).device(command.trainer)
+        masks["masks"] = report_masks(network, source.test, source.class_names, pipeline.directory, device)
+    results = pipeline.finish(source.num_skipped, **masks)
     if pipeline.is_main:
         print_table(with_neighbors(results))
     return results

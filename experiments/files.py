@@ -3,21 +3,30 @@
 import hashlib
 import json
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, overload
+from typing import Any, TextIO, overload
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write ``text`` to a temporary file in the same directory, flush it to disk, rename it."""
+@contextmanager
+def open_atomically(path: Path) -> Iterator[TextIO]:
+    """Open a temporary file in the same directory; when all is written, flush it to disk and rename it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w") as file:
-            file.write(text)
+        with temporary.open("w", errors="surrogateescape") as file:  # names of files may be any bytes
+            yield file
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write ``text`` to a temporary file in the same directory, flush it to disk, rename it."""
+    with open_atomically(path) as file:
+        file.write(text)
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:

@@ -6,20 +6,23 @@ import torch
 from torch import nn
 
 from datamodules.sources.source import Samples
-from experiments.intervals import paired_bootstrap
-from experiments.predictions import correct_predictions
+from experiments.intervals import paired_bootstrap, paired_bootstrap_iou
+from experiments.predictions import correct_predictions, pixel_confusions
 
 MOST_REJECTED = 2
 """So many rejected students end a self-training loop."""
 
 
 def compare_networks(student: nn.Module, teacher: nn.Module, samples: Samples, device: torch.device) -> dict[str, Any]:
-    """Return the student's accuracy less the teacher's on the same labelled samples, with its 95 % interval.
+    """Return the student's accuracy, of masks its mean IoU, less the teacher's on the same labelled samples.
 
-    The interval is that of a paired bootstrap over the samples; the differences are fractions in -1..1.
+    With it comes the 95 % interval of a paired bootstrap over the samples; the differences are fractions in -1..1.
     """
-    better = correct_predictions(student, samples, device).int() - correct_predictions(teacher, samples, device).int()
-    interval = paired_bootstrap(better.numpy())
+    if samples.masks is not None:
+        interval = paired_bootstrap_iou(*(pixel_confusions(n, samples, device).numpy() for n in (student, teacher)))
+    else:
+        hits = [correct_predictions(network, samples, device).int() for network in (student, teacher)]
+        interval = paired_bootstrap((hits[0] - hits[1]).numpy())
     return {"difference": interval.mean, "low": interval.low, "high": interval.high}
 
 
@@ -28,8 +31,8 @@ def is_accepted(comparison: dict[str, Any], guard: float | None) -> bool:
 
     Args:
         comparison: of ``compare_networks``, on validation.
-        guard: largest accuracy that a student may lose, in 0..1; ``None`` refuses one that is worse with 95 %
-            confidence.
+        guard: largest accuracy or mean IoU that a student may lose, in 0..1; ``None`` refuses one that is worse with
+            95 % confidence.
     """
     return bool(comparison["high"] >= 0 if guard is None else comparison["difference"] >= -guard)
 

@@ -27,7 +27,7 @@ def run(command: InspectDataCommand) -> Path:
     chosen = data.train.select(spread(data.train.targets, command.num_samples))
     columns = {"original": read(chosen, command.seed, None)}
     for policy in ("weak", "strong"):
-        view = build_view(dataclasses.replace(command.data.augmentation, policy=policy), command.seed)
+        view = build_view(dataclasses.replace(command.data.augmentation, policy=policy), command.seed, source)
         for epoch in range(EPOCHS):
             columns[f"{policy}, epoch {epoch}"] = read(chosen, command.seed, epoch, view)
     path = pipeline.directory / "contact_sheet.png"

@@ -4,6 +4,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import torch.distributed
 from torch import nn
@@ -11,13 +12,16 @@ from torch import nn
 from datamodules.labeled import LabeledDataModule
 from datamodules.pseudo_label_columns import TableMetadata
 from datamodules.pseudo_label_merging import merge_shards
-from datamodules.pseudo_label_writer import PseudoLabelWriter
-from datamodules.pseudo_labeled import PseudoLabeledDataModule
+from datamodules.pseudo_label_writer import PseudoLabelWriter, PseudoMaskWriter
+from datamodules.pseudo_labeled import PseudoLabeledDataModule, find_rows, pool_of
 from datamodules.pseudo_labels import PseudoLabels
+from datamodules.pseudo_masks import count_pixels, open_masks, require_mask_options, select_pixels
 from datamodules.selection import Selection, select
 from datamodules.unlabeled import UnlabeledDataModule
 from datamodules.views import View
+from experiments.audit import audit, hidden_truth
 from experiments.callbacks import StopOnSignals
+from experiments.mask_audit import audit_masks
 from experiments.pseudo_label_settings import PseudoLabelSettings, SelectionSettings
 from experiments.run import is_main_process
 from experiments.settings import TrainerSettings
@@ -43,22 +47,27 @@ def label_pool(
     process writes a shard; the first merges them. A table of that name stays until the new one is whole.
 
     Args:
-        teacher: takes images ``(N, C, H, W)`` in ``[0, 1]``, returns logits ``(N, K)``.
+        teacher: takes images ``(N, C, H, W)`` in ``[0, 1]``, returns logits ``(N, K)``, of images with masks
+            ``(N, K, H, W)``.
         labeled: the labelled data, whose pool is labelled.
         path: the table.
-        settings: precision, and whether mirrored images are averaged in.
+        settings: precision, and whether mirrored images are averaged in; of masks, all must suit these.
         trainer_settings: processes and their devices.
         may_skip: samples may be missing because their files cannot be read.
 
     Raises:
-        ValueError: there is no pool, a shard is missing, or the predictions are not probabilities of its classes.
+        ValueError: there is no pool, settings are not for masks, a shard or a mask is missing, or the predictions are
+            not probabilities of its classes.
         OSError: the disk is full.
         RuntimeError: another process of the run ended.
     """
     data = UnlabeledDataModule(labeled)
     source = labeled.source
+    if labeled.targets_are_masks:  # before the hours that it may take
+        require_mask_options(settings.labels, settings.max_per_class)
     view = "flip" if settings.flip else "none"
-    writer = PseudoLabelWriter(path, TableMetadata(state_digest(teacher), source.name, source.class_names, view))
+    writer_kind = PseudoMaskWriter if labeled.targets_are_masks else PseudoLabelWriter
+    writer = writer_kind(path, TableMetadata(state_digest(teacher), source.name, source.class_names, view))
     trainer = create_trainer(trainer_settings, [StopOnSignals(), writer], False, path.parent)
     if trainer.progress_bar_callback is not None:
         trainer.progress_bar_callback.disable()
@@ -114,22 +123,41 @@ def build_pseudo_labeled(
         labeled,
         path,
         pseudo_labeled_ratio=settings.ratio,
-        confidence_threshold=settings.confidence_threshold,
-        balance=settings.balance,
-        max_per_class=settings.max_per_class,
-        labels=settings.labels,
         view=view,
         steps_per_epoch=steps_per_epoch,
         teacher_digest=teacher_digest,
+        **selection_options(settings),
     )
 
 
 def select_labels(table: PseudoLabels, settings: SelectionSettings) -> Selection:
     """Return the pseudo-labels that are taught under these settings."""
-    return select(
-        table,
-        confidence_threshold=settings.confidence_threshold,
-        balance=settings.balance,
-        max_per_class=settings.max_per_class,
-        labels=settings.labels,
-    )
+    return select(table, **selection_options(settings))
+
+
+def selection_options(settings: SelectionSettings) -> dict[str, Any]:
+    """Return the options of ``select`` and ``select_pixels``."""
+    return {name: getattr(settings, name) for name in ("confidence_threshold", "balance", "max_per_class", "labels")}
+
+
+def audit_table(
+    table: PseudoLabels, labeled: LabeledDataModule, settings: SelectionSettings, previous: PseudoLabels | None = None
+) -> dict[str, Any]:
+    """Return what is selected of a table, of classes or masks, and how right it is: ``audit``, ``audit_masks``.
+
+    Args:
+        table: of the pool, read from a file where it has masks.
+        labeled: the labelled data with that pool.
+        settings: which labels are taught.
+        previous: the table of the round before.
+
+    Raises:
+        ValueError: nothing can be selected, or a table is of another pool, or its masks are damaged.
+    """
+    pool = pool_of(labeled)
+    if pool.masks is None:
+        return audit(table, select_labels(table, settings), hidden_truth(pool, table), previous)
+    masks = open_masks(table, pool.masks.size)
+    counts = count_pixels(masks, pool.select(find_rows("pseudo-label table", pool, table.ids)))
+    selection = select_pixels(table, counts, **selection_options(settings))
+    return audit_masks(table, selection, counts, masks, previous)

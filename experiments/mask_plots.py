@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
+from datamodules.mask_files import palette
 from datamodules.sources.source import IGNORE_INDEX
-from experiments.masks import palette
 
 OPACITY = 0.55
 """Of a mask over its image."""
@@ -19,8 +19,13 @@ SMALLEST_SIDE = 256
 """Pixels to which smaller images are enlarged before a mask is laid over them, so that outlines are thin."""
 LARGEST_SIDE = 1200
 """Pixels of a picture's panel; larger images are thinned out."""
+DPI = 110
 PANEL, PANEL_ALONE = 2.6, 4.0
-"""Width in inches of a panel of a sheet, and of a single image."""
+"""Width in inches of a panel of a sheet, and the least of one of a single image, whose pixels are all shown."""
+SHAPES = (0.2, 2.5)
+"""Least and largest height of a panel over its width; narrower images have white beside them."""
+LETTER = 0.08
+"""Width in inches of a letter of titles and legends, or a little more."""
 MOST_NAMES = 40
 """Classes of a legend, and rows of one column of bars."""
 BACKGROUND = "background"
@@ -48,7 +53,8 @@ class MaskedImage:
 def overlay(pixels: NDArray[np.uint8], classes: NDArray[np.uint8], background: int | None = None) -> NDArray[np.uint8]:
     """Return ``(h, w, 3)`` uint8: the image in the colours of its classes, outlined; grey stripes where they are 255.
 
-    Images are enlarged or thinned out by whole factors to sides that are good to look at.
+    Its own colours give way to grey there, so that classes look as in a legend. Images are enlarged or thinned out by
+    whole factors to sides that are good to look at.
 
     Args:
         pixels: ``(H, W)`` grey or ``(H, W, 3)`` uint8.
@@ -57,7 +63,8 @@ def overlay(pixels: NDArray[np.uint8], classes: NDArray[np.uint8], background: i
     """
     colored, classes = as_color(fit(pixels)), fit(classes)
     tinted = classes != (IGNORE_INDEX if background is None else background)
-    colored[tinted] += OPACITY * (palette()[classes[tinted]] - colored[tinted])
+    grey = colored[tinted].mean(axis=1, keepdims=True)
+    colored[tinted] = grey + OPACITY * (palette()[classes[tinted]] - grey)
     rows, columns = np.indices(classes.shape)
     stripes = np.where((rows + columns) // 6 % 2, 96.0, 160.0)
     ignored = classes == IGNORE_INDEX
@@ -105,29 +112,33 @@ def mask_figure(images: Sequence[MaskedImage], class_names: Sequence[str]) -> Fi
     """Return a figure with a row an image: the image, the truth where any is known, the prediction, the errors."""
     panels = [panels_of(image, class_names) for image in images]
     num_columns = max(map(len, panels))
-    panel = PANEL if len(images) > 1 else PANEL_ALONE
+    panel = PANEL if len(images) > 1 else max(PANEL_ALONE, fit(images[0].pixels).shape[1] / DPI)
     width = panel * num_columns
     legend = legend_entries(images, class_names)
     longest = max((len(str(entry.get_label())) for entry in legend), default=0)
-    legend_columns = max(1, min(len(legend), int(width / (0.08 * longest + 0.5))))  # inches of letters and of a patch
-    height = sum(panel * image.pixels.shape[0] / image.pixels.shape[1] + 0.3 for image in images)
+    legend_columns = max(1, min(len(legend), int(width / (LETTER * longest + 0.5))))  # half an inch has the patch
+    shapes = np.clip([image.pixels.shape[0] / image.pixels.shape[1] for image in images], *SHAPES)
+    height = sum(panel * shape + 0.3 for shape in shapes)
     height += 0.2 * (-(-len(legend) // legend_columns) + 1)
-    figure = Figure(figsize=(width, height), dpi=110, layout="constrained", facecolor="white")
+    figure = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
     axes = figure.subplots(len(images), num_columns, squeeze=False)
     for row, image, contents in zip(axes, images, panels, strict=True):
         for axis in row[len(contents) :]:
             axis.set_visible(False)
         for axis, (name, content) in zip(row, contents.items(), strict=False):
-            show_panel(axis, content, shorten(image.title) if name == "image" and image.title else name)
+            title = shorten(image.title, int(panel / LETTER))
+            show_panel(axis, content, title if name == "image" and title else name)
     place = "outside lower center"
-    figure.legend(handles=legend, loc=place, ncols=legend_columns, frameon=False, fontsize=8, handlelength=1)
+    drawn = figure.legend(handles=legend, loc=place, ncols=legend_columns, frameon=False, fontsize=8, handlelength=1)
+    for text in drawn.get_texts():
+        text.set_parse_math(False)  # names may hold dollar signs
     return figure
 
 
 def show_panel(axis: Axes, content: NDArray[np.uint8], title: str) -> None:
     """Show one image without ticks."""
     axis.imshow(content, interpolation="antialiased")
-    axis.set_title(title, fontsize=8)
+    axis.set_title(title, fontsize=8, parse_math=False)
     axis.set_xticks([])
     axis.set_yticks([])
 
@@ -154,8 +165,8 @@ def errors(pixels: NDArray[np.uint8], predicted: NDArray[np.uint8], true: NDArra
 
 
 def legend_entries(images: Sequence[MaskedImage], class_names: Sequence[str]) -> list[Patch]:
-    """Return a coloured patch with its name for each class in the masks but the background, in their order."""
-    masks = [mask for image in images for mask in (image.predicted, image.true) if mask is not None]
+    """Return a coloured patch with its name for each class that is shown but the background, in their order."""
+    masks = [fit(mask) for image in images for mask in (image.predicted, image.true) if mask is not None]
     present = np.unique(np.concatenate([np.unique(mask) for mask in masks]))
     shown = [int(label) for label in present if label < len(class_names) and class_names[label] != BACKGROUND]
     colors = palette() / 255
@@ -187,7 +198,7 @@ def iou_figure(ious: Sequence[float], class_names: Sequence[str]) -> Figure:
     num_columns = -(-len(values) // MOST_NAMES)
     num_rows = -(-len(values) // num_columns)
     size = (5.5 * num_columns, 0.24 * num_rows + 1.2)
-    figure = Figure(figsize=size, dpi=110, layout="constrained", facecolor="white")
+    figure = Figure(figsize=size, dpi=DPI, layout="constrained", facecolor="white")
     axes = figure.subplots(1, num_columns, squeeze=False)[0]
     mean = float(np.nanmean(values)) if not np.isnan(values).all() else 0.0
     for column, axis in enumerate(axes):
@@ -206,10 +217,11 @@ def draw_iou_bars(axis: Axes, values: NDArray[np.float64], names: Sequence[str],
     for row, value in enumerate(values):
         text, color = ("does not occur", GREY) if np.isnan(value) else (f"{value:.1f}", "black")
         axis.text(np.nan_to_num(value) + 1, row, text, va="center", fontsize=7, color=color, bbox=paper)
-    axis.set_yticks(range(len(values)), [shorten(name) for name in names], fontsize=8)
+    axis.set_yticks(range(len(values)), [shorten(name) for name in names], fontsize=8, parse_math=False)
     axis.set_xlim(0, 112)
     axis.set_xticks(range(0, 101, 20))
-    axis.set_xlabel("IoU (%)")
+    axis.tick_params("x", labelsize=8)
+    axis.set_xlabel("IoU (%)", fontsize=8)
     axis.spines[["top", "right"]].set_visible(False)
 
 

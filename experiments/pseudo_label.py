@@ -3,12 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from datamodules.pseudo_labeled import pool_of
-from experiments.audit import audit, hidden_truth
 from experiments.building import build_labeled, build_source
 from experiments.building_networks import require_fits
 from experiments.commands import PseudoLabelCommand
-from experiments.labelling import label_pool, select_labels
+from experiments.labelling import audit_table, label_pool
 from experiments.pseudo_label_settings import PseudoLabelSettings
 from experiments.run import is_main_process
 from experiments.tables import percent
@@ -21,11 +19,12 @@ def run(command: PseudoLabelCommand) -> dict[str, Any]:
     source = build_source(command.data)
     require_fits(network, source, f"checkpoint {command.checkpoint}")
     labeled = build_labeled(source, command)
-    settings = PseudoLabelSettings(flip=command.flip, precision=command.precision)
+    # The audit of classes is that of hard labels too; masks have no others.
+    settings = PseudoLabelSettings(flip=command.flip, precision=command.precision, labels="hard")
     path = Path(command.output).expanduser()
     may_skip = command.data.on_bad_image == "skip"
     table = label_pool(network, labeled, path, settings, command.trainer, may_skip=may_skip)
-    numbers = audit(table, select_labels(table, settings), hidden_truth(pool_of(labeled), table))
+    numbers = audit_table(table, labeled, settings)
     if is_main_process():
         print(f"{path}: {table.describe()}")
         if numbers["accuracy"] is not None:

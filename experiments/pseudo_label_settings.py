@@ -14,10 +14,11 @@ class SelectionSettings(PseudoLabelLossSettings):
         temperature: of the loss; softens the teacher's and the student's distributions.
         weight: of the pseudo-label term of the loss.
         ramp_up: share of the training over which the weight rises from 0.
-        confidence_threshold: least confidence of what is taught, in 0..1; or a list, one a class.
-        balance: as many rows of every class, by repeating the scarce and dropping the least confident.
-        max_per_class: most rows of a class, the most confident; null sets no limit.
-        labels: ``soft`` takes the teacher's distribution, ``hard`` its most probable class.
+        confidence_threshold: least confidence of what is taught, in 0..1; or a list, one a class; of masks a pixel's.
+        balance: as many rows of every class, by repeating the scarce and dropping the least confident; of masks the
+            same share of every class's pixels, the most confident (Zou et al. 2018).
+        max_per_class: most rows of a class, the most confident; null sets no limit; masks have none.
+        labels: ``soft`` takes the teacher's distribution, ``hard`` its most probable class; masks are hard.
         ratio: pseudo-labelled images for each labelled one in a training step.
     """
 

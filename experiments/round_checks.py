@@ -45,7 +45,7 @@ def require_round(command: SelfTrainCommand, settings: RoundSettings, source: So
         num_steps = trainer.max_epochs * -(-steps_per_epoch // trainer.accumulate_grad_batches)
         create_schedule(optimizer, settings.optimizer, num_steps)
     for option in ("noise", "labeled_noise"):
-        build_view(getattr(settings, option), command.seed, option)
+        build_view(getattr(settings, option), command.seed, source, option)
     class_thresholds(settings.pseudo_labels.confidence_threshold, source.num_classes)
     pseudo_labeled_batch_size(command.data.batch_size, settings.pseudo_labels.ratio)
 

@@ -10,7 +10,6 @@ from torch import nn
 from datamodules.pseudo_labeled import PseudoLabeledDataModule, pool_of
 from datamodules.pseudo_labels import PseudoLabels
 from datamodules.sources.source import Source
-from experiments.audit import audit, hidden_truth
 from experiments.audit_plots import draw_audit
 from experiments.building import build_labeled, build_source, build_view
 from experiments.building_networks import build_network
@@ -18,7 +17,7 @@ from experiments.commands import SelfTrainCommand
 from experiments.conclusion import Conclusion
 from experiments.files import file_digest
 from experiments.guard import MOST_REJECTED, describe_verdict, judge
-from experiments.labelling import build_pseudo_labeled, label_pool, select_labels
+from experiments.labelling import audit_table, build_pseudo_labeled, label_pool
 from experiments.pseudo_label_settings import PseudoLabelSettings
 from experiments.round_checks import have_same_shape, require_trainable
 from experiments.rounds import RoundSettings, next_larger, resolve_rounds
@@ -26,6 +25,7 @@ from experiments.run import Run
 from experiments.stage import Record, Stage
 from experiments.supervised import averaging, teach, teacher_settings, trained_teacher, with_epochs
 from experiments.tables import print_table
+from experiments.tasks import Task
 from experiments.training import Fitting
 from lightning_modules.networks import count_parameters
 from lightning_modules.networks.description import describe_network
@@ -60,6 +60,7 @@ class SelfTraining:
         self.source = source
         self.pipeline = pipeline
         self.fitting = Fitting(pipeline)
+        self.task = Task(source, mask_loss=command.mask_loss)
         self.labeled = build_labeled(source, command)
         self.pool = pool_of(self.labeled)
         self.rounds = resolve_rounds(
@@ -76,22 +77,28 @@ class SelfTraining:
             "data": command.data,
             "images": source.fingerprint,
             "trainer": command.trainer,
+            **self.task.settings,
         }
         self.teacher = "round_0"
 
     def run(self) -> dict[str, Any]:
         """Do all stages, each unless it is done."""
         command = self.command
-        work = partial(teach, fitting=self.fitting, teacher=command.teacher, data=self.labeled, trainer=command.trainer)
-        self.pipeline.stage("round_0", work, **self.settings, **teacher_settings(command.teacher))
+        self.pipeline.stage("round_0", self.teach, **self.settings, **teacher_settings(command.teacher))
         rejected, last = 0, self.rounds[0]
         for number, last in enumerate(self.rounds, start=1):
             rejected += not self.do_round(number, last)
             if rejected == MOST_REJECTED:
                 self.pipeline.say(f"{rejected} students were worse than their teachers: the loop ends here")
                 break
-        summary = Conclusion(self.fitting, command, self.labeled, self.settings, self.trained).run(self.teacher, last)
+        conclusion = Conclusion(self.fitting, command, self.task, self.labeled, self.settings, self.trained)
+        summary = conclusion.run(self.teacher, last)
         return self.pipeline.finish(self.source.num_skipped, summary=summary)
+
+    def teach(self, stage: Stage) -> Record:
+        """Train the first teacher, or evaluate it as it comes."""
+        command = self.command
+        return teach(stage, self.fitting, command.teacher, self.labeled, command.trainer, self.task)
 
     def do_round(self, number: int, settings: RoundSettings) -> bool:
         """Label the pool and teach a student; return whether it becomes the next teacher."""
@@ -115,8 +122,7 @@ class SelfTraining:
         table = label_pool(teacher, self.labeled, self._table(number), settings, trainer, may_skip=may_skip)
         seconds = time.perf_counter() - start
         previous = PseudoLabels.read(self.finished_table(number - 1)) if number > 1 else None
-        selection = select_labels(table, settings)
-        numbers = audit(table, selection, hidden_truth(self.pool, table), previous)
+        numbers = audit_table(table, self.labeled, settings, previous)
         path = stage.relative(self._table(number))
         known = numbers | {"teacher": table.metadata.teacher, "confidence_threshold": settings.confidence_threshold}
         picture = self.draw(number, numbers)
@@ -139,6 +145,7 @@ class SelfTraining:
             pseudo_labels=settings.pseudo_labels,
             optimizer=settings.optimizer,
             transfer=settings.student.transfer,
+            **self.task.of_students(),
         )
         trainer = with_epochs(self.command.trainer, settings.max_epochs)
         callbacks = averaging(settings.ema_decay)
@@ -149,7 +156,7 @@ class SelfTraining:
             self.labeled.validation,
             self.fitting.device(trainer),
             self.command.guard,
-            is_unseen="val/accuracy" in self.pipeline.records[self.teacher]["metrics"],
+            is_unseen="val/loss" in self.pipeline.records[self.teacher]["metrics"],
         )
         return record | {
             "batches_per_epoch": data.steps_per_epoch,
@@ -163,7 +170,7 @@ class SelfTraining:
             build_labeled(self.source, self.command, augmentation=settings.labeled_noise),
             self.finished_table(number),
             settings.pseudo_labels,
-            view=build_view(settings.noise, self.command.seed),
+            view=build_view(settings.noise, self.command.seed, self.source),
             steps_per_epoch=settings.steps_per_epoch or self.command.data.steps_per_epoch,
             teacher_digest=teacher_digest,
         )

@@ -11,12 +11,15 @@ class AugmentationSettings:
     """The views of training images; null takes the policy's own value, 0 turns an operation off.
 
     Args:
-        policy: ``none``, ``weak`` (flip and shift) or ``strong`` (also RandAugment and erasing).
+        policy: ``none``, ``weak`` (flip and shift; with masks flip and scale) or ``strong`` (also RandAugment and
+            erasing; with masks also colours).
         horizontal_flip: mirror half of the images.
         crop_padding: pad by so many pixels and crop back at a random place.
         resized_crop_scale: crop between this share of the area and all of it, and resize.
         rotation_degrees: rotate by up to so many degrees either way.
         translation: shift by up to this fraction of the size.
+        scale: of images with masks: bounds of the factor by which they are scaled before they are cropped.
+        crop_size: of images with masks: height and width of the crops; null keeps the images' size.
         brightness: multiply by up to 1 plus or minus this.
         contrast: likewise.
         saturation: likewise.
@@ -33,6 +36,8 @@ class AugmentationSettings:
     resized_crop_scale: float | None = None
     rotation_degrees: float | None = None
     translation: float | None = None
+    scale: tuple[float, float] | None = None
+    crop_size: int | None = None
     brightness: float | None = None
     contrast: float | None = None
     saturation: float | None = None
@@ -53,7 +58,8 @@ class DataSettings:
     """The images, which of them are labelled, and the batches made of them.
 
     Args:
-        source: digits, fashion_mnist, mnist, cifar10, cifar100, svhn, stl10 or image_folder.
+        source: digits, fashion_mnist, mnist, cifar10, cifar100, svhn, stl10 or image_folder; with masks digit_scenes,
+            fashion_scenes, oxford_pets, voc2012, cityscapes or mask_folder.
         root: folder of the source's files.
         download: fetch published files that are missing.
         manifest: of an image folder: a CSV or Parquet table ``path,label,split`` instead of folders.
@@ -64,11 +70,17 @@ class DataSettings:
         on_bad_image: of an image folder: raise at an unreadable file, or skip it.
         max_bad_images: of an image folder: when more files are skipped, it is an error after all.
         cache: of an image folder: directory for decoded images, which later epochs read.
+        class_file: of a mask folder: a YAML or JSON file of the classes.
+        test_fraction: of a mask folder: share of the images for tests, where no folders say which.
+        num_scenes: of scenes: number of training scenes.
+        side: of scenes: height and width in pixels.
         classes: names of the classes to keep, or indices where no class has that name; they become 0, 1, ... in this
             order; null keeps all.
         augmentation: the views of training images.
         batch_size: samples of a training step, over all processes together.
         labels_per_class: keep the labels of so many samples of each class; null keeps all.
+        num_labeled: of images with masks: keep the masks of so many; null keeps all.
+        labeled_fraction: likewise, as a share of the training images outside validation.
         num_validation: samples set aside to choose the best epoch; null takes the source's own, else a tenth.
         split_seed: chooses validation samples and labelled subset; null takes the run's seed.
         unlabeled_batch_size: unlabelled samples of a step, over all processes together.
@@ -88,10 +100,16 @@ class DataSettings:
     on_bad_image: Literal["raise", "skip"] | None = None
     max_bad_images: int | None = None
     cache: str | None = None
+    class_file: str | None = None
+    test_fraction: float | None = None
+    num_scenes: int | None = None
+    side: int | None = None
     classes: list[str | int] | str | None = None
     augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
     batch_size: int = 64
     labels_per_class: int | None = None
+    num_labeled: int | None = None
+    labeled_fraction: float | None = None
     num_validation: int | None = None
     split_seed: int | None = None
     unlabeled_batch_size: int = 64

@@ -16,9 +16,9 @@ from experiments.network_settings import TeacherSettings
 from experiments.run import Run
 from experiments.settings import TrainerSettings
 from experiments.stage import Record, Stage
+from experiments.tasks import Task
 from experiments.training import Fitting
 from lightning_modules.checkpoints import load_network
-from lightning_modules.classification import ClassificationModule
 from lightning_modules.networks.names import TIMM, resolve
 from lightning_modules.networks.torchvision_networks import NUM_PUBLISHED_CLASSES
 from lightning_modules.settings import OptimizerSettings, TransferSettings
@@ -30,6 +30,7 @@ def teach(
     teacher: TeacherSettings,
     data: LabeledDataModule,
     trainer: TrainerSettings,
+    task: Task,
 ) -> Record:
     """Train a teacher, or evaluate it as its checkpoint or its published weights have it.
 
@@ -38,10 +39,9 @@ def teach(
     """
     network = build_teacher(teacher, data.source, fitting.run.settings.seed)
     if teacher.checkpoint is not None or not teacher.train:
-        module = ClassificationModule(network, data.num_classes)
-        return fitting.evaluate(module, data, trainer, teacher.checkpoint)
+        return fitting.evaluate(task.supervised(network), data, trainer, teacher.checkpoint)
     trainer = with_epochs(trainer, teacher.max_epochs)
-    return learn_supervised(stage, fitting, network, data, teacher.optimizer, trainer, teacher.transfer)
+    return learn_supervised(stage, fitting, network, data, teacher.optimizer, trainer, task, teacher.transfer)
 
 
 def teacher_settings(teacher: TeacherSettings) -> dict[str, Any]:
@@ -96,11 +96,12 @@ def learn_supervised(
     data: LabeledDataModule,
     optimizer: OptimizerSettings,
     trainer: TrainerSettings,
+    task: Task,
     transfer: TransferSettings | None = None,
     ema_decay: float | None = None,
 ) -> Record:
-    """Train a network on labelled images by cross-entropy; afterwards it has the weights of its best epoch."""
-    module = ClassificationModule(network, data.num_classes, optimizer=optimizer, transfer=transfer)
+    """Train a network on labelled images alone; afterwards it has the weights of its best epoch."""
+    module = task.supervised(network, optimizer=optimizer, transfer=transfer)
     return fitting.fit(stage, module, data, trainer, averaging(ema_decay))
 
 

@@ -12,56 +12,58 @@ TITLES = {
     "student_distilled": "student distilled",
     "student_all_labels": "student, all labels",
 }
-HEADINGS = ("parameters", "seconds", "steps", "val\nacc.", "test\nacc.")
+HEADINGS = ("parameters", "seconds", "steps")
+MEASURES = {"accuracy": ("accuracy", "acc."), "mean_iou": ("mean IoU", "mIoU")}
+"""What networks are compared by, as it is written, and in short."""
 OF_PSEUDO_LABELS = {
     "selected_share": "pool\nselected",
     "accuracy": "right\nof all",
     "accuracy_selected": "right of\nselected",
+    "mean_iou": "mIoU\nof all",
 }
-"""Headings of what a stage learned from, by the names that the audit has for it."""
+"""Headings of what a stage learned from, by the names that the audit has for it; classes have no mean IoU."""
 WIDTH = 100
 """Characters of a line, more only where the terminal has more: a narrower table would lose digits."""
 
 
 def print_table(results: dict[str, Any], console: Console | None = None) -> None:
-    """Print one row a stage: parameters, seconds, steps, validation and test accuracy.
+    """Print one row a stage: parameters, seconds, steps, accuracy (of masks mean IoU) on validation and test.
 
     Where some stage learned from pseudo-labels: also their share of the pool, and how many of all and of the selected
-    ones are right, where the truth is known.
+    ones are right, where the truth is known; of masks these are pixels.
     """
     trained = {name: record for name, record in results["stages"].items() if "metrics" in record}
-    is_taught = any("pseudo_labels" in record for record in trained.values())
+    measure = "mean_iou" if any("test/mean_iou" in record["metrics"] for record in trained.values()) else "accuracy"
+    name, short = MEASURES[measure]
+    taught = [record["pseudo_labels"] for record in trained.values() if "pseudo_labels" in record]
+    columns = {key: text for key, text in OF_PSEUDO_LABELS.items() if any(key in numbers for numbers in taught)}
     table = Table(
-        title=f"{results['name']} (seed {results['seed']}, {results['device']}; accuracy in %)",
-        caption="pseudo-labels in %: right by the pool's hidden truth, which no training saw" if is_taught else None,
+        title=f"{results['name']} (seed {results['seed']}, {results['device']}; {name} in %)",
+        caption="pseudo-labels in %: right by the pool's hidden truth, which no training saw" if taught else None,
         box=box.SIMPLE_HEAD,
         collapse_padding=True,
         pad_edge=False,
     )
     table.add_column("stage", no_wrap=True, vertical="bottom")
-    for heading in (*HEADINGS, *(OF_PSEUDO_LABELS.values() if is_taught else ())):
+    for heading in (*HEADINGS, f"val\n{short}", f"test\n{short}", *columns.values()):
         table.add_column(heading, justify="right", no_wrap=True)
-    for name, record in trained.items():
-        table.add_row(TITLES.get(name, name), *cells(record), *(pseudo_label_cells(record) if is_taught else ()))
+    for stage, record in trained.items():
+        numbers = record.get("pseudo_labels", {})
+        of_labels = [percent(numbers.get(key)) for key in columns]
+        table.add_row(TITLES.get(stage, stage), *cells(record, measure), *of_labels)
     (console or Console(width=max(WIDTH, Console().width))).print(table)
 
 
-def cells(record: dict[str, Any]) -> list[str]:
+def cells(record: dict[str, Any], measure: str) -> list[str]:
     """Return a stage's numbers as text; a dash where there is none."""
     metrics = record["metrics"]
     return [
         f"{record['parameters']:,}",
         f"{record['seconds']:.1f}" if record["seconds"] is not None else "–",
         f"{record['steps']:,}" if record["steps"] is not None else "–",
-        percent(metrics.get("val/accuracy")),
-        percent(metrics.get("test/accuracy")),
+        percent(metrics.get(f"val/{measure}")),
+        percent(metrics.get(f"test/{measure}")),
     ]
-
-
-def pseudo_label_cells(record: dict[str, Any]) -> list[str]:
-    """Return how many pseudo-labels a stage learned from and how right they are, as text; a dash where unknown."""
-    numbers = record.get("pseudo_labels", {})
-    return [percent(numbers.get(name)) for name in OF_PSEUDO_LABELS]
 
 
 def percent(fraction: float | None) -> str:

@@ -43,11 +43,9 @@ class Fitting:
 
     Attributes:
         run: the run they belong to.
-        monitor: what the best epoch is chosen by, on validation; higher is better.
     """
 
     run: Run
-    monitor: str = "val/accuracy"
 
     def fit(
         self,
@@ -75,7 +73,7 @@ class Fitting:
         every_fit = [
             timer,
             SplitInCheckpoint(data.split, data.class_names),
-            *create_callbacks(stage.last_checkpoint.parent, self.run.settings.seed, self.monitor),
+            *create_callbacks(stage.last_checkpoint.parent, self.run.settings.seed, module.monitor),
             *callbacks,
         ]
         settings = dataclasses.replace(settings, strategy=strategy_for(module, settings))

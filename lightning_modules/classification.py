@@ -1,14 +1,13 @@
 """Supervised image classification."""
 
 from functools import partial
-from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from lightning_modules.losses import cross_entropy, with_auxiliary
+from lightning_modules.losses import cross_entropy
 from lightning_modules.metrics import ClassificationMetrics
 from lightning_modules.settings import OptimizerSettings, TransferSettings, require
-from lightning_modules.student import StudentModule
+from lightning_modules.student import StudentModule, SupervisedLoss
 
 
 class ClassificationModule(StudentModule):
@@ -31,16 +30,20 @@ class ClassificationModule(StudentModule):
         label_smoothing: float = 0.0,
         transfer: TransferSettings | None = None,
     ) -> None:
-        super().__init__(network, metrics=ClassificationMetrics(num_classes), optimizer=optimizer, transfer=transfer)
-        require(0 <= label_smoothing < 1, "label_smoothing", label_smoothing, "a number in [0, 1)")
-        self.label_smoothing = label_smoothing
-
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
-        """Return the cross-entropy of a batch ``(images, targets, ...)``."""
-        images, targets, *_ = batch
-        logits, auxiliary = self.forward_with_auxiliary(images)
-        loss = with_auxiliary(
-            partial(cross_entropy, targets=targets, label_smoothing=self.label_smoothing), logits, auxiliary
+        super().__init__(
+            network,
+            metrics=ClassificationMetrics(num_classes),
+            supervised_loss=smoothed_cross_entropy(label_smoothing),
+            optimizer=optimizer,
+            transfer=transfer,
         )
-        self.track(loss, logits, targets)
-        return loss
+
+
+def smoothed_cross_entropy(label_smoothing: float) -> SupervisedLoss:
+    """Return the cross-entropy with part of its targets' mass spread evenly over the classes.
+
+    Raises:
+        ValueError: that part is not in [0, 1).
+    """
+    require(0 <= label_smoothing < 1, "label_smoothing", label_smoothing, "a number in [0, 1)")
+    return partial(cross_entropy, label_smoothing=label_smoothing)

@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
 
-from lightning_modules.losses import distillation_loss, with_auxiliary
+from lightning_modules.losses import cross_entropy, distillation_loss, with_auxiliary
 from lightning_modules.metrics import ClassificationMetrics
 from lightning_modules.schedules import Schedule
 from lightning_modules.settings import DistillationSettings, OptimizerSettings, TransferSettings
-from lightning_modules.student import StudentModule
+from lightning_modules.student import StudentModule, SupervisedLoss
 from lightning_modules.teacher import FrozenTeacher
 
 
@@ -29,6 +29,7 @@ class DistillationModule(StudentModule):
         distillation: temperature, alpha, soft or hard labels, and their schedules.
         optimizer: optimizer and schedule.
         metrics: what validation and test compute; default ``ClassificationMetrics``.
+        supervised_loss: of logits and true targets, where another than cross-entropy is wanted.
         transfer: which layers of the student learn, and how fast; default all alike.
     """
 
@@ -41,10 +42,13 @@ class DistillationModule(StudentModule):
         distillation: DistillationSettings | None = None,
         optimizer: OptimizerSettings | None = None,
         metrics: MetricCollection | None = None,
+        supervised_loss: SupervisedLoss = cross_entropy,
         transfer: TransferSettings | None = None,
     ) -> None:
         metrics = metrics or ClassificationMetrics(num_classes)
-        super().__init__(student, metrics=metrics, optimizer=optimizer, transfer=transfer)
+        super().__init__(
+            student, metrics=metrics, supervised_loss=supervised_loss, optimizer=optimizer, transfer=transfer
+        )
         self.teacher = FrozenTeacher(teacher)
         settings = distillation or DistillationSettings()
         self.labels = settings.labels
@@ -67,6 +71,7 @@ class DistillationModule(StudentModule):
             alpha=self.alpha(self.progress),
             temperature=self.temperature(self.progress),
             labels=self.labels,
+            supervised_loss=self.supervised_loss,
         )
         loss = with_auxiliary(loss_of, student_logits, auxiliary)
         self.track(loss, student_logits, targets)

@@ -11,34 +11,42 @@ from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from lightning_modules.networks import Network
+from lightning_modules.networks.names import SEGMENTATION, resolve
+from lightning_modules.sliding_window import predict_whole
 from lightning_modules.small_maps import speed_up_small_maps
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
 SMALLEST_BATCH = 64
-"""Images to which smaller batches are filled up: processors sum products of few rows in another order."""
+"""Images to which smaller batches are filled up: processors sum products of few rows in another order.
+
+Those of segmentation networks are not: nearly all their products have a row a pixel, and their images are large.
+"""
 
 
 class InferenceNetwork(nn.Module):
     """Runs a network channels-last, in bfloat16 where asked; see ``prepare_for_inference``.
 
-    On a processor the logits of an image do not depend on the images beside it, nor on their number.
+    On a processor the logits of an image do not depend on the images beside it, nor, in batches that are filled up, on
+    their number.
 
     Args:
         network: takes images ``(N, C, H, W)`` in ``[0, 1]``, returns logits.
         dtype: ``torch.float32``, or ``torch.bfloat16`` for what autocast has in lower precision.
+        smallest_batch: images to which smaller batches are filled up.
     """
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, network: nn.Module, dtype: torch.dtype, smallest_batch: int = SMALLEST_BATCH) -> None:
         super().__init__()
         self.network = network
         self.dtype = dtype
+        self.smallest_batch = smallest_batch
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits ``(N, K)`` or ``(N, K, H, W)``, float32, of ``images (N, C, H, W)`` in ``[0, 1]``."""
         num_images = len(images)
-        if num_images < SMALLEST_BATCH:
-            images = torch.cat((images, images.new_zeros(SMALLEST_BATCH - num_images, *images.shape[1:])))
+        if num_images < self.smallest_batch:
+            images = torch.cat((images, images.new_zeros(self.smallest_batch - num_images, *images.shape[1:])))
         images = images.contiguous(memory_format=torch.channels_last)
         # Autocast lowers convolutions and products of matrices; the normalisation of the images stays in float32.
         with torch.autocast(images.device.type, torch.bfloat16, enabled=self.dtype == torch.bfloat16):
@@ -74,7 +82,13 @@ def prepare_for_inference(
     if device.type == "cpu":
         speed_up_small_maps(copied)
     copied = copied.to(memory_format=torch.channels_last)
-    return InferenceNetwork(copied, torch.bfloat16 if lowered else torch.float32).eval()
+    smallest_batch = 1 if is_segmentation(network) else SMALLEST_BATCH
+    return InferenceNetwork(copied, torch.bfloat16 if lowered else torch.float32, smallest_batch).eval()
+
+
+def is_segmentation(network: nn.Module) -> bool:
+    """Return whether a network is one of ours for segmentation, by its name."""
+    return isinstance(network, Network) and resolve(network.spec.name)[0] is SEGMENTATION
 
 
 def device_of(network: nn.Module) -> torch.device:
@@ -177,13 +191,10 @@ class Labeler(LightningModule):
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the probabilities ``(N, K)`` or ``(N, K, H, W)``, float32, of ``images (N, C, H, W)``."""
-        return self.network(images).float().softmax(dim=1)  # type: ignore[no-any-return]
+        return predict_whole(self.network, images, self.flip)
 
     def predict_step(self, batch: Any, batch_idx: int) -> Tensor:
         """Return the probabilities ``(N, K)`` or ``(N, K, H, W)``, float32, of a batch ``(images, ...)``."""
         images, *_ = batch
         probabilities: Tensor = self(images)
-        if not self.flip:
-            return probabilities
-        mirrored: Tensor = self(images.flip(-1))
-        return (probabilities + (mirrored.flip(-1) if mirrored.ndim == 4 else mirrored)) / 2
+        return probabilities

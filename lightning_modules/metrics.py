@@ -1,6 +1,6 @@
 """Metrics of class logits, read off as few states as there can be."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 from torchmetrics import MetricCollection
@@ -21,6 +21,9 @@ class ClassificationMetrics(MetricCollection):
     Accuracy and F1 are read from one confusion matrix. The calibration error is the expected one over 15 bins of
     confidence (Guo et al. 2017). Updated with ``logits (N, K)`` and ``targets (N,)``; -1 is not counted.
     """
+
+    measure: ClassVar[str] = "accuracy"
+    """What networks are chosen and compared by."""
 
     def __init__(self, num_classes: int) -> None:
         options: dict[str, Any] = {"ignore_index": UNLABELED, "validate_args": False}

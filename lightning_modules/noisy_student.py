@@ -10,8 +10,8 @@ from torchmetrics import MetricCollection
 from lightning_modules.losses import cross_entropy, soft_label_loss, with_auxiliary
 from lightning_modules.metrics import ClassificationMetrics
 from lightning_modules.schedules import Schedule
-from lightning_modules.settings import OptimizerSettings, PseudoLabelLossSettings, TransferSettings, require
-from lightning_modules.student import StudentModule
+from lightning_modules.settings import OptimizerSettings, PseudoLabelLossSettings, TransferSettings
+from lightning_modules.student import StudentModule, SupervisedLoss
 
 STREAMS = ("labeled", "pseudo_labeled")
 
@@ -30,8 +30,8 @@ class NoisyStudentModule(StudentModule):
         num_classes: classes ``K``.
         pseudo_labels: temperature, weight and ramp-up of the pseudo-label term.
         optimizer: optimizer and schedule.
-        label_smoothing: mass that is spread evenly over the classes, in [0, 1); of the labelled images alone.
         metrics: what validation and test compute; default ``ClassificationMetrics``.
+        supervised_loss: of the logits and targets of labelled images, where another than cross-entropy is wanted.
         transfer: which layers learn, and how fast; default all alike.
     """
 
@@ -42,14 +42,14 @@ class NoisyStudentModule(StudentModule):
         *,
         pseudo_labels: PseudoLabelLossSettings | None = None,
         optimizer: OptimizerSettings | None = None,
-        label_smoothing: float = 0.0,
         metrics: MetricCollection | None = None,
+        supervised_loss: SupervisedLoss = cross_entropy,
         transfer: TransferSettings | None = None,
     ) -> None:
         metrics = metrics or ClassificationMetrics(num_classes)
-        super().__init__(network, metrics=metrics, optimizer=optimizer, transfer=transfer)
-        require(0 <= label_smoothing < 1, "label_smoothing", label_smoothing, "a number in [0, 1)")
-        self.label_smoothing = label_smoothing
+        super().__init__(
+            network, metrics=metrics, supervised_loss=supervised_loss, optimizer=optimizer, transfer=transfer
+        )
         self.pseudo_labels = pseudo_labels or PseudoLabelLossSettings()
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
@@ -70,7 +70,7 @@ class NoisyStudentModule(StudentModule):
             pseudo_labels: of the last ``P``; see ``pseudo_label_loss``.
         """
         num_labeled = len(targets)
-        supervised = cross_entropy(logits[:num_labeled], targets, label_smoothing=self.label_smoothing)
+        supervised = self.supervised_loss(logits[:num_labeled], targets)
         if pseudo_labels is None:
             return supervised
         taught = pseudo_label_loss(logits[num_labeled:], pseudo_labels, self.pseudo_labels.temperature)

@@ -1,7 +1,7 @@
 """Metrics of masks: all but the boundary's from one confusion matrix over the pixels of all images."""
 
 import math
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ class SegmentationMetrics(MetricCollection):
         num_classes: classes ``K``, up to 255.
         boundary: also compute ``boundary_f1``; see ``BoundaryCounts``.
     """
+
+    measure: ClassVar[str] = "mean_iou"
+    """What networks are chosen and compared by."""
 
     def __init__(self, num_classes: int, boundary: bool = False) -> None:
         metrics: dict[str, Any] = {"confusion_matrix": PixelConfusion(num_classes)}

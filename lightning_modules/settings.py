@@ -126,6 +126,36 @@ class PseudoLabelLossSettings:
         require(0 <= self.ramp_up <= 1, "pseudo_labels.ramp_up", self.ramp_up, "a share of the training in 0..1")
 
 
+@dataclass(frozen=True)
+class MaskLossSettings:
+    """The supervised loss of masks: a weighted sum of three; a weight of 0 leaves one out.
+
+    Args:
+        cross_entropy_weight: of the cross-entropy, mean over pixels.
+        dice_weight: of the soft Dice loss, mean over classes (Milletari et al. 2016).
+        focal_weight: of the focal loss (Lin et al. 2017).
+        focal_gamma: its exponent: how little sure pixels count.
+        class_weights: of cross-entropy and focal loss, one a class; null has all pixels count alike.
+    """
+
+    cross_entropy_weight: float = 1.0
+    dice_weight: float = 1.0
+    focal_weight: float = 0.0
+    focal_gamma: float = 2.0
+    class_weights: list[float] | None = None
+
+    def __post_init__(self) -> None:
+        weights = ("cross_entropy_weight", "dice_weight", "focal_weight")
+        for option in (*weights, "focal_gamma"):
+            require(getattr(self, option) >= 0, f"mask_loss.{option}", getattr(self, option), "0 or more")
+        largest = max(getattr(self, option) for option in weights)
+        require(largest > 0, "mask_loss.cross_entropy_weight", 0, "a weight above 0 for one of the losses at least")
+        of_classes = self.class_weights
+        expected = "one number a class, 0 or more, not all of them 0"
+        valid = of_classes is None or (min(of_classes, default=-1) >= 0 and max(of_classes) > 0)
+        require(valid, "mask_loss.class_weights", of_classes, expected)
+
+
 def require(holds: bool, option: str, given: object, expected: str) -> None:
     """Raise a ``ValueError`` that names the option, what was given and what is expected, unless it holds."""
     if not holds:

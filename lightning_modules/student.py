@@ -1,6 +1,7 @@
 """What every learner of this project shares: one network, its evaluation, its optimizer."""
 
-from typing import Any, Self, cast
+from collections.abc import Callable
+from typing import Any, Self, TypeAlias, cast
 
 import torch
 from lightning import LightningModule
@@ -9,10 +10,14 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
 from lightning_modules import optimizers
-from lightning_modules.losses import cross_entropy
+from lightning_modules.losses import cross_entropy, with_auxiliary
 from lightning_modules.losses.cross_entropy import known_targets
+from lightning_modules.segmentation_metrics import most_probable_classes
 from lightning_modules.settings import OptimizerSettings, TransferSettings
 from lightning_modules.transfer import FREEZING, begin_transfer, hold_norms, set_trainable
+
+SupervisedLoss: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""Takes logits and true targets, returns a scalar."""
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -20,11 +25,12 @@ class NonFiniteLossError(FloatingPointError):
 
 
 class StudentModule(LightningModule):
-    """Holds the network that learns; subclasses add the training step.
+    """Holds the network that learns, from true targets unless a subclass has another training step.
 
     Args:
         network: takes images ``(N, C, H, W)`` in ``[0, 1]``, returns logits ``(N, K)`` or ``(N, K, H, W)``.
         metrics: what is computed from logits and targets on validation and test data.
+        supervised_loss: of logits and true targets.
         optimizer: optimizer and schedule.
         transfer: which layers learn, and how fast; default all alike.
     """
@@ -34,11 +40,13 @@ class StudentModule(LightningModule):
         network: nn.Module,
         *,
         metrics: MetricCollection,
+        supervised_loss: SupervisedLoss = cross_entropy,
         optimizer: OptimizerSettings | None = None,
         transfer: TransferSettings | None = None,
     ) -> None:
         super().__init__()
         self.network = network
+        self.supervised_loss = supervised_loss
         self.optimizer_settings = optimizer or OptimizerSettings()
         self.transfer = transfer or TransferSettings()
         self.metrics = nn.ModuleDict({"val": metrics.clone(), "test": metrics.clone()})
@@ -92,6 +100,14 @@ class StudentModule(LightningModule):
         self.log("train/loss", loss / steps, sync_dist=True)
         self.log("train/accuracy", correct / labeled.clamp(min=1), sync_dist=True)
 
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Return the supervised loss of a batch ``(images, targets, ...)``."""
+        images, targets, *_ = batch
+        logits, auxiliary = self.forward_with_auxiliary(images)
+        loss = with_auxiliary(lambda of: self.supervised_loss(of, targets), logits, auxiliary)
+        self.track(loss, logits, targets)
+        return loss
+
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Add a batch to the validation metrics."""
         self._evaluate(batch, "val")
@@ -126,6 +142,12 @@ class StudentModule(LightningModule):
         checkpoint["network"] = spec.as_plain() if spec is not None else None
 
     @property
+    def monitor(self) -> str:
+        """What the best epoch is chosen by, on validation; higher is better."""
+        metrics = self._metrics_of("val")[0]
+        return f"val/{getattr(metrics, 'measure', next(iter(metrics)))}"
+
+    @property
     def progress(self) -> float:
         """How much of the training is done, from 0 at the first step to 1 after the last."""
         return self.global_step / self._num_steps
@@ -139,7 +161,8 @@ class StudentModule(LightningModule):
         loss = loss.detach()
         self._stop_unless_finite(loss)
         labels = hard_targets(targets) if targets.is_floating_point() else targets
-        correct = (logits.detach().argmax(dim=1) == labels).sum()
+        predicted = most_probable_classes(logits) if logits.ndim == 4 else logits.detach().argmax(dim=1)
+        correct = (predicted == labels).sum()
         self._sums += torch.stack((loss, correct, known_targets(labels).sum(), torch.ones_like(loss)))
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if every and (self.global_step + 1) % every == 0:

@@ -27,6 +27,7 @@ from experiments.stage import Record, Stage
 from experiments.studies.networks_table import format_table
 from experiments.studies.settings import NetworksStudy
 from experiments.supervised import teach, trained_teacher
+from experiments.tasks import Task
 from experiments.training import Fitting, describe, quiet_lightning
 from lightning_modules.classification import ClassificationModule
 from lightning_modules.distillation import DistillationModule
@@ -117,7 +118,8 @@ class StudyOfNetworks:
 
     def teach(self, stage: Stage) -> Record:
         """Train the teacher, or evaluate it as it comes."""
-        return teach(stage, Fitting(self.pipeline), self.command.teacher, self.data, self.command.trainer)
+        task = Task(self.source)
+        return teach(stage, Fitting(self.pipeline), self.command.teacher, self.data, self.command.trainer, task)
 
     def learn_alone(self, stage: Stage) -> Record:
         """Train the student without a teacher, as every network is trained."""

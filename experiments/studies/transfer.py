@@ -23,6 +23,7 @@ from experiments.stage import Record, Stage
 from experiments.studies.reporting import markdown_table, mean_and_spread, percent_with_spread
 from experiments.studies.settings import Mode, TransferRun, TransferStudy
 from experiments.supervised import learn_supervised
+from experiments.tasks import Task
 from experiments.training import Fitting
 from lightning_modules.networks.layers import find_head
 from lightning_modules.settings import TransferSettings
@@ -108,7 +109,8 @@ class SeedOfTransfer:
     def _fit(self, stage: Stage, source: Source, command: TrainCommand, model: NetworkSettings) -> Record:
         network: nn.Module = build_network(model, source, command.seed, option="model", say=self.pipeline.say)
         data = build_labeled(source, command)
-        return learn_supervised(stage, self.fitting, network, data, command.optimizer, command.trainer, model.transfer)
+        optimizer, trainer, task = command.optimizer, command.trainer, Task(source)
+        return learn_supervised(stage, self.fitting, network, data, optimizer, trainer, task, model.transfer)
 
 
 def with_mode(model: NetworkSettings, mode: TransferMode, **changes: Any) -> NetworkSettings:

@@ -7,6 +7,7 @@ in neither. T^2 belongs to the second term wherever it stands: the gradient of t
 or not there is a label beside it.
 """
 
+from collections.abc import Callable
 from typing import Literal
 
 import torch.nn.functional as F
@@ -50,6 +51,7 @@ def distillation_loss(
     alpha: float,
     temperature: float,
     labels: Literal["soft", "hard", "channel_wise"] = "soft",
+    supervised_loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
 ) -> Tensor:
     """Return ``(1 - alpha) * CE + alpha * T^2 * KL``; with all ``targets`` -1 only the second term remains.
 
@@ -61,8 +63,9 @@ def distillation_loss(
         temperature: T above 0; hard labels have none.
         labels: with ``hard`` the second term is the cross-entropy with the teacher's most probable class, with
             ``channel_wise`` that of Shu et al. 2021; see ``channel_wise_loss``.
+        supervised_loss: of logits and targets, in the place of CE.
     """
-    supervised = cross_entropy(student_logits, targets)
+    supervised = supervised_loss(student_logits, targets)
     valid = targets != IGNORED if targets.ndim == 3 else None
     if labels == "hard":
         taught = hard_label_loss(student_logits, teacher_logits, valid)

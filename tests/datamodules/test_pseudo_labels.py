@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -58,6 +59,24 @@ def test_the_file_has_the_published_columns(tmp_path):
     assert metadata["class_names"] == ["left", "middle", "right"]
     assert metadata["view"] == "none"
     assert metadata["versions"]["torch"] == torch.__version__.split("+")[0]
+
+
+def test_a_table_of_classes_says_nothing_of_masks(tmp_path):
+    """So tables written before there were pseudo-masks are read, and written again with the same bytes."""
+    path = tmp_path / "table.parquet"
+    make_table().write(path)
+    assert b"masks" not in parquet.read_schema(path).metadata
+    assert PseudoLabels.read(path).masks is None
+
+
+def test_a_table_of_masks_knows_their_folder(tmp_path):
+    path = tmp_path / "table.parquet"
+    metadata = replace(METADATA, masks="cd" * 32)
+    replace(make_table(), metadata=metadata).write(path)
+    read = PseudoLabels.read(path)
+    assert read.metadata == metadata
+    assert read.masks == tmp_path / "table.parquet.masks-cdcdcdcdcdcd"
+    assert read.describe().startswith("4 pseudo-masks of stripes")
 
 
 def test_equal_tables_give_equal_bytes(tmp_path):

@@ -1,9 +1,13 @@
 """Who may teach next."""
 
+import pytest
 import torch
 
 from datamodules.sources import create_source
+from datamodules.sources.source import MaskArray, PixelArray, Samples
 from experiments.guard import describe_verdict, is_accepted, judge
+from experiments.predictions import pixel_confusions
+from lightning_modules.segmentation_metrics import SegmentationMetrics
 
 
 class Constant(torch.nn.Module):
@@ -50,3 +54,32 @@ def test_samples_that_the_teacher_may_have_seen_decide_nothing():
     unjudged = verdict(student=0, teacher=1, is_unseen=False)
     assert unjudged == {"accepted": True}
     assert "accepted unjudged" in describe_verdict("round_1", unjudged, "round_0")
+
+
+class BrightIsOne(torch.nn.Module):
+    """Says class 1 where an image is brighter than a threshold, else class 0."""
+
+    def __init__(self, threshold: float) -> None:
+        super().__init__()
+        self.threshold = threshold
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        bright = (images[:, :1] > self.threshold).float()
+        return torch.cat((1 - bright, bright), dim=1)
+
+
+def test_networks_that_segment_are_compared_by_mean_iou():
+    pixels = torch.randint(0, 256, (40, 1, 6, 5), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    masks = (pixels[:, 0] > 127).to(torch.uint8)
+    masks[:, 0] = 255
+    rows = torch.arange(40)
+    samples = Samples(PixelArray(pixels), rows, rows, torch.zeros_like(rows), masks=MaskArray(masks))
+    right, wrong = BrightIsOne(127.5 / 255), BrightIsOne(160 / 255)
+    confusions = pixel_confusions(right, samples, torch.device("cpu"))
+    assert confusions.sum() == 40 * 5 * 5  # 255 does not count
+    assert confusions[:, [0, 1], [1, 0]].sum() == 0
+    found = judge(wrong, right, samples, torch.device("cpu"), None, is_unseen=True)
+    whole = SegmentationMetrics(2)
+    whole.update(wrong(pixels / 255), masks)
+    assert found["difference"] == pytest.approx(float(whole.compute()["mean_iou"]) - 1)
+    assert not found["accepted"]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from experiments import intervals
-from experiments.intervals import Interval, paired_bootstrap
+from experiments.intervals import Interval, mean_ious, paired_bootstrap, paired_bootstrap_iou
 
 
 def test_a_large_sample_has_the_normal_interval():
@@ -114,3 +114,35 @@ def test_ten_thousand_classified_samples_take_no_time():
 def test_mistakes_are_named(differences, options, message):
     with pytest.raises(ValueError, match=message):
         paired_bootstrap(differences, **options)
+
+
+def confusions(right: list[int], wrong: list[int]) -> np.ndarray:
+    """Return (N, 2, 2): per image the pixels of class 0 found, and those taken for class 1."""
+    return np.array([[[r, w], [0, 10]] for r, w in zip(right, wrong, strict=True)], float)
+
+
+def test_the_difference_of_mean_ious_is_that_over_all_pixels():
+    first, second = confusions([8, 2, 5], [2, 8, 5]), confusions([4, 2, 0], [6, 8, 10])
+    found = paired_bootstrap_iou(first, second)
+    # IoU of class 0 is found / 30; of class 1 it is 30 / (30 + missed).
+    expected = (15 / 30 + 30 / 45) / 2 - (6 / 30 + 30 / 54) / 2
+    assert found.mean == pytest.approx(expected)
+    assert 0 <= found.low < found.mean < found.high
+    mirrored = paired_bootstrap_iou(second, first)
+    assert (mirrored.mean, mirrored.low, mirrored.high) == pytest.approx((-found.mean, -found.high, -found.low))
+
+
+def test_an_interval_of_mean_ious_is_that_of_direct_resampling():
+    generator = np.random.default_rng(1)
+    right = generator.integers(0, 11, size=(2, 40))
+    pair = [confusions(list(r), list(10 - r)) for r in right]
+    found = paired_bootstrap_iou(*pair, num_resamples=4000)
+    drawn = generator.integers(40, size=(4000, 40))
+    means = [[mean_ious(each[rows].sum(axis=0, keepdims=True))[0] for rows in drawn] for each in pair]
+    low, high = np.quantile(np.subtract(*means), [0.025, 0.975])
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.01)
+
+
+def test_confusions_of_other_images_are_refused():
+    with pytest.raises(ValueError, match=r"got shapes \(3, 2, 2\) and \(2, 2, 2\)"):
+        paired_bootstrap_iou(confusions([1, 2, 3], [0, 0, 0]), confusions([1, 2], [0, 0]))

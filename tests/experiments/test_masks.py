@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import masks
+from datamodules import mask_files as masks
 from experiments.mask_plots import MaskedImage, draw_ious, draw_masks, errors, iou_figure, mask_figure, overlay
 
 
@@ -53,8 +53,16 @@ def test_confidences_come_back_to_a_255th(tmp_path):
     assert read.flat[-1] == 1
     with Image.open(path) as image:
         assert image.mode == "L"
+    assert np.array_equal(masks.read_confidence_levels(path), np.rint(values * 255))
     masks.write_confidences(path, values.astype(np.float16))
     assert np.abs(masks.read_confidences(path) - values).max() < 1 / 255
+
+
+def test_other_images_are_no_confidences(tmp_path, classes):
+    path = tmp_path / "confidence.png"
+    masks.write_mask(path, classes)
+    with pytest.raises(ValueError, match=r"confidence\.png: confidences of Pillow's mode P, expected a grey PNG"):
+        masks.read_confidences(path)
 
 
 def test_jpeg_masks_are_refused_whatever_their_name(tmp_path, classes):
@@ -116,3 +124,35 @@ def test_pictures_name_the_classes_they_show(tmp_path, classes):
     assert len(iou_figure([0.1] * 100, ["x"] * 100).axes) == 3
     draw_ious(tmp_path / "ious.png", ious, names)
     assert all(path.read_bytes().startswith(b"\x89PNG") for path in tmp_path.iterdir())
+
+
+def test_names_with_dollar_signs_are_no_formulas(tmp_path):
+    mask = np.ones((8, 8), np.uint8)
+    draw_masks(tmp_path / "masks.png", [MaskedImage(mask, mask, title="a$^$b.jpg")], ["background", "$^$"])
+    draw_ious(tmp_path / "ious.png", [0.5, 0.5], ["background", "$^$"])
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_long_titles_are_cut_where_the_panel_ends():
+    image = np.zeros((256, 256), np.uint8)
+    titles = [
+        mask_figure([MaskedImage(image, image, title="x" * 99)] * number, ["a"]).axes[0].get_title()
+        for number in (1, 2)
+    ]
+    assert [len(title) for title in titles] == [50, 32]  # four inches, and 2.6
+
+
+def test_a_single_image_is_shown_with_all_its_pixels_and_no_shape_is_too_long():
+    wide, tall = np.zeros((600, 1100), np.uint8), np.zeros((9000, 30), np.uint8)
+    assert mask_figure([MaskedImage(wide, wide)], ["background"]).get_size_inches()[0] * 110 >= 2 * 1100
+    for long in (tall, tall.T):
+        figure = mask_figure([MaskedImage(long, long)], ["background"])
+        assert (figure.get_size_inches() * 110 < 4000).all()
+        assert (figure.get_size_inches() > 1).all()
+
+
+def test_colours_are_those_of_the_legend_whatever_those_of_the_image():
+    red, blue = np.zeros((2, 300, 300, 3), np.uint8)
+    red[..., 0], blue[..., 2] = 90, 90
+    mask = np.ones((300, 300), np.uint8)
+    assert np.array_equal(overlay(red, mask, background=0), overlay(blue, mask, background=0))

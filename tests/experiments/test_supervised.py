@@ -9,6 +9,7 @@ from experiments.network_settings import TeacherSettings
 from experiments.run import Run
 from experiments.settings import TrainerSettings
 from experiments.supervised import build_teacher, teach, trained_teacher
+from experiments.tasks import Task
 from experiments.training import Fitting
 from lightning_modules.checkpoints import AtomicCheckpointIO
 from lightning_modules.classification import ClassificationModule
@@ -25,7 +26,8 @@ def pipeline(tmp_path):
 
 def do(pipeline, teacher, source):
     data = LabeledDataModule(source, batch_size=16, steps_per_epoch=3)
-    return pipeline.stage("teacher", lambda stage: teach(stage, Fitting(pipeline), teacher, data, TRAINER))
+    task = Task(source)
+    return pipeline.stage("teacher", lambda stage: teach(stage, Fitting(pipeline), teacher, data, TRAINER, task))
 
 
 def checkpoint_for(num_classes, path):

@@ -211,6 +211,18 @@ def test_an_image_has_the_same_bits_in_any_batch_and_place(name, stem):
             assert torch.equal(prepared(images[:number]), logits[:number])
 
 
+@pytest.mark.parametrize(("name", "expected"), [("unet", 3), ("cnn_tiny", 64)])
+def test_only_batches_of_classifiers_are_filled_up(name, expected):
+    options = {"width": 2, "depth": 1} if name == "unet" else {}
+    prepared = prepare_for_inference(create_network(name, num_classes=5, num_channels=1, **options), "float32")
+    seen = []
+    prepared.network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    images = torch.rand(3, 1, 32, 32)
+    with torch.inference_mode():
+        assert len(prepared(images)) == 3
+    assert seen == [expected]
+
+
 def test_a_mirrored_map_is_mirrored_back():
     network = nn.Conv2d(1, 3, (1, 3), padding=(0, 1))
     batch = (torch.rand(2, 1, 4, 6), None)

@@ -12,7 +12,7 @@ from datamodules.labeled import LabeledDataModule
 from datamodules.pseudo_labeled import PseudoLabeledDataModule
 from datamodules.pseudo_labels import PseudoLabels, TableMetadata
 from datamodules.unlabeled import UnlabeledDataModule
-from lightning_modules.classification import ClassificationModule
+from lightning_modules.classification import ClassificationModule, smoothed_cross_entropy
 from lightning_modules.noisy_student import NoisyStudentModule, pseudo_label_loss, split_streams
 from lightning_modules.settings import OptimizerSettings, PseudoLabelLossSettings
 from tests.conftest import make_source
@@ -111,7 +111,7 @@ def test_the_step_is_the_papers_equation(soft_targets):
     batch = streams(soft_targets=soft_targets)
     network = linear()
     settings = PseudoLabelLossSettings(temperature=2, weight=0.7)
-    module = NoisyStudentModule(network, 3, pseudo_labels=settings, label_smoothing=0.1)
+    module = NoisyStudentModule(network, 3, pseudo_labels=settings, supervised_loss=smoothed_cross_entropy(0.1))
     labeled, pseudo_labeled = batch.values()
     supervised = F.cross_entropy(network(labeled.images), labeled.targets, label_smoothing=0.1)
     taught = F.kl_div(
@@ -155,11 +155,11 @@ def test_without_weight_or_stream_it_is_supervised_learning(source, make_trainer
     network = linear()
     start = {name: value.clone() for name, value in network.state_dict().items()}
     both = PseudoLabeledDataModule(labeled, table_of(labeled), steps_per_epoch=5)
-    nothing = PseudoLabelLossSettings(weight=0)
+    nothing, smoothed = PseudoLabelLossSettings(weight=0), smoothed_cross_entropy(0.1)
     cases = [
         (ClassificationModule(network, 3, optimizer=SGD, label_smoothing=0.1), labeled),
-        (NoisyStudentModule(network, 3, optimizer=SGD, label_smoothing=0.1), labeled),
-        (NoisyStudentModule(network, 3, optimizer=SGD, label_smoothing=0.1, pseudo_labels=nothing), both),
+        (NoisyStudentModule(network, 3, optimizer=SGD, supervised_loss=smoothed), labeled),
+        (NoisyStudentModule(network, 3, optimizer=SGD, supervised_loss=smoothed, pseudo_labels=nothing), both),
     ]
     weights = []
     for module, data in cases:
@@ -243,4 +243,4 @@ def test_settings_that_make_no_sense_are_refused(values, message):
     with pytest.raises(ValueError, match=message):
         PseudoLabelLossSettings(**values)
     with pytest.raises(ValueError, match=r"label_smoothing: got 1"):
-        NoisyStudentModule(linear(), 3, label_smoothing=1)
+        smoothed_cross_entropy(1)

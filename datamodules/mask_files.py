@@ -9,10 +9,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from datamodules.sources import mask_coding
-from datamodules.sources.source import IGNORE_INDEX
 
 LARGEST_IMAGE = 1 << 28
 """Pixels of a mask that is read back; 6000×4000 have a tenth of it."""
+COMPRESSION = 1
+"""Of PNG, 0 to 9; confidences of 256×256 take 11 ms, and 29 ms with the usual 6 in files 12 % smaller."""
 
 
 def palette() -> NDArray[np.uint8]:
@@ -59,18 +60,45 @@ def read_confidences(path: Path) -> NDArray[np.float32]:
     Raises:
         ValueError: the file is no PNG, or is damaged.
     """
-    any_value = mask_coding.ValueCoding({value: value for value in range(IGNORE_INDEX + 1)})
-    return mask_coding.read_mask(path, any_value, LARGEST_IMAGE).astype(np.float32) / np.float32(255)
+    return read_confidence_levels(path).astype(np.float32) / np.float32(255)
+
+
+def read_confidence_levels(path: Path) -> NDArray[np.uint8]:
+    """Return the confidences ``(H, W)`` of a PNG of ``write_confidences`` as they are stored: 255ths.
+
+    Raises:
+        ValueError: the file is no PNG, or is damaged.
+    """
+    return mask_coding.read_mask(path, ConfidenceCoding(), LARGEST_IMAGE)
+
+
+class ConfidenceCoding:
+    """What the pixels of a file of confidences mean, as a ``MaskCoding``: 255ths, whatever they are."""
+
+    def classes_of(self, path: Path, image: Image.Image) -> NDArray[np.uint8]:
+        """Return ``(h, w)`` levels.
+
+        Raises:
+            ValueError: the image is not grey with 8 bits.
+        """
+        if image.mode != "L":
+            raise ValueError(f"{path}: confidences of Pillow's mode {image.mode}, expected a grey PNG of 8 bits (L)")
+        return np.array(image)
 
 
 def write_png(path: Path, image: Image.Image) -> None:
-    """Write a PNG to a temporary file in the same directory, flush it to disk, rename it."""
+    """Write a PNG as ``write_whole`` does."""
     encoded = io.BytesIO()
-    image.save(encoded, format="PNG")
+    image.save(encoded, format="PNG", compress_level=COMPRESSION)
+    write_whole(path, encoded.getvalue())
+
+
+def write_whole(path: Path, content: bytes) -> None:
+    """Write to a temporary file in the same directory, flush it to disk, rename it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:
-            file.write(encoded.getbuffer())
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
