@@ -1,18 +1,20 @@
 """A contact sheet: what learners see of a source."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from datamodules.batch import unit_interval
+from datamodules.batch import make_batch
 from datamodules.loaders import SampleDataset
 from datamodules.sources.source import Samples, Source
+from datamodules.views import View
 from experiments.building import build_labeled, build_source, build_view
 from experiments.commands import InspectDataCommand
+from experiments.mask_plots import overlay
 from experiments.run import Run
 
 EPOCHS = 3
@@ -25,11 +27,12 @@ def run(command: InspectDataCommand) -> Path:
     source = build_source(command.data)
     data = build_labeled(source, command)
     chosen = data.train.select(spread(data.train.targets, command.num_samples))
-    columns = {"original": read(chosen, command.seed, None)}
+    columns = {"original": read(chosen, command.seed, data.view)}
     for policy in ("weak", "strong"):
-        view = build_view(dataclasses.replace(command.data.augmentation, policy=policy), command.seed, source)
+        augmentation = dataclasses.replace(command.data.augmentation, policy=policy)
+        view = build_view(augmentation, command.seed, source)
         for epoch in range(EPOCHS):
-            columns[f"{policy}, epoch {epoch}"] = read(chosen, command.seed, epoch, view)
+            columns[f"{policy}, epoch {epoch}"] = read(chosen, command.seed, view, epoch)
     path = pipeline.directory / "contact_sheet.png"
     draw(source, chosen, columns).savefig(path, dpi=110)
     pools = {"labelled": data.train, "validation": data.validation, "test": data.test, "unlabelled": data.pool}
@@ -45,15 +48,19 @@ def spread(targets: Tensor, num_samples: int) -> Tensor:
     return torch.stack(turns[:num_samples])
 
 
-def read(
-    samples: Samples, seed: int, epoch: int | None, view: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
-) -> Tensor:
-    """Return ``(N, C, H, W)`` images in ``[0, 1]`` as training reads them in an epoch, or as evaluation does."""
+def read(samples: Samples, seed: int, view: View, epoch: int | None = None) -> Tensor:
+    """Return ``(N, C, H, W)`` images in ``[0, 1]`` as training reads them in an epoch, or as evaluation does.
+
+    Masks lie over their images, which are then larger and in colour; the class 0 is not tinted.
+    """
     epochs = None if epoch is None else torch.full((len(samples),), epoch)
-    batch = SampleDataset(samples, seed).read(torch.arange(len(samples)), epochs)
-    if view is None or batch.epochs is None:
-        return unit_interval(batch.pixels)
-    return view(batch.pixels, batch.ids, batch.epochs)
+    pixels = SampleDataset(samples, seed).read(torch.arange(len(samples)), epochs)
+    images, targets, _ = make_batch(pixels, view)
+    if targets.ndim == 1:
+        return images
+    grey_or_color = (255 * images).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
+    masked = [overlay(*both, background=0) for both in zip(grey_or_color, targets.to(torch.uint8).numpy(), strict=True)]
+    return torch.from_numpy(np.stack(masked)).permute(0, 3, 1, 2) / 255
 
 
 def draw(source: Source, samples: Samples, columns: dict[str, Tensor]) -> Figure:
@@ -67,8 +74,8 @@ def draw(source: Source, samples: Samples, columns: dict[str, Tensor]) -> Figure
             axis.imshow(image.permute(1, 2, 0).squeeze(-1).numpy(), cmap="gray", vmin=0, vmax=1)
             axis.set_xticks([])
             axis.set_yticks([])
-    for row, target in enumerate(samples.targets.tolist()):
-        name = source.class_names[target]
-        axes[row, 0].set_ylabel(name, rotation=0, ha="right", va="center", fontsize=9)
+    for row, classes in enumerate(samples.read_targets(torch.arange(len(samples)))):
+        names = [source.class_names[label] for label in classes.unique().tolist() if 0 <= label < source.num_classes]
+        axes[row, 0].set_ylabel("\n".join(names), rotation=0, ha="right", va="center", fontsize=9)
     figure.suptitle(f"{source.name}: what a learner sees (labels at the left)", fontsize=10)
     return figure

@@ -80,6 +80,8 @@ def layer_groups(network: nn.Module) -> list[list[str]]:
     """
     spec = getattr(network, "spec", None)
     body, prefix = (network, "") if spec is None else (network.get_submodule("body"), "body.")
+    while isinstance(getattr(body, "folded", None), nn.Module):  # the layers of ``Folded`` are those of its network
+        body, prefix = body.get_submodule("folded"), f"{prefix}folded."
     heads = find_heads(body, None if spec is None else spec.num_classes)
     last_modules = [*heads, *getattr(body, "auxiliary_heads", ())]
     last = [name for name, _ in body.named_parameters() if within(name, last_modules)]

@@ -10,6 +10,7 @@ import lightning_modules.networks.segmentation.smp_networks as smp_networks
 import lightning_modules.networks.segmentation.torchvision_segmentation as torchvision_segmentation
 from lightning_modules.networks.published import Published
 from lightning_modules.networks.segmentation.fcn import CreateClassifier, create_fcn
+from lightning_modules.networks.segmentation.folding import Folded
 from lightning_modules.networks.segmentation.unet import create_unet
 
 ON_ENCODERS: dict[str, Callable[..., nn.Module]] = {
@@ -57,9 +58,46 @@ def create_body(
         TypeError: an option that the network does not take.
     """
     if name in ON_ENCODERS:
-        build = partial(ON_ENCODERS[name], create_classifier=create_classifier)
-    elif name in torchvision_segmentation.NAMES:
+        return create_own(name, num_classes, num_channels, pretrained, create_classifier, **options)
+    if name in torchvision_segmentation.NAMES:
         build = partial(torchvision_segmentation.create_torchvision_segmentation, name)
     else:
         build = partial(smp_networks.create_smp, name.removeprefix(smp_networks.PREFIX))
     return build(num_classes=num_classes, num_channels=num_channels, pretrained=pretrained, **options)
+
+
+def create_own(
+    name: str,
+    num_classes: int,
+    num_channels: int,
+    pretrained: bool,
+    create_classifier: CreateClassifier,
+    output_stride: int = 1,
+    **options: Any,
+) -> nn.Module:
+    """Build one of ``ON_ENCODERS``.
+
+    Args:
+        name: which.
+        num_classes: classes ``K``.
+        num_channels: channels ``C`` of the images.
+        pretrained: take published weights of the encoder.
+        create_classifier: builds the encoder.
+        output_stride: side, in pixels, of the blocks that the network sees as one pixel; see ``Folded``.
+        options: of the network.
+
+    Raises:
+        ValueError: the stride is out of range, or published weights are asked for, which are of single pixels.
+        TypeError: an option that the network does not take.
+    """
+    build = partial(ON_ENCODERS[name], create_classifier=create_classifier, pretrained=pretrained, **options)
+    if output_stride == 1:
+        return build(num_classes=num_classes, num_channels=num_channels)
+    if not isinstance(output_stride, int) or output_stride < 1:
+        raise ValueError(f"output_stride: got {output_stride!r}, expected a whole number of at least 1")
+    if pretrained:
+        raise ValueError(
+            f"pretrained: got True with output_stride {output_stride}, expected False: published weights are of "
+            "networks that see single pixels; use output_stride 1"
+        )
+    return Folded(build(num_classes=num_classes, num_channels=num_channels * output_stride**2), output_stride)

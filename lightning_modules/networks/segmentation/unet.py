@@ -37,8 +37,6 @@ class UNet(nn.Module):
         padding: ``same`` pads convolutions by zeros, ``valid`` does not.
         upsampling: how maps are enlarged, a key of ``UPSAMPLING``.
         upsampling_kernel: side of the kernel of ``transposed_conv``; default 2 (the paper's), which copies at first.
-        output_stride: pixels of the images, along a side, to one of the finest maps; the logits are enlarged
-            bilinearly. 2 takes a quarter of the time, and loses outlines finer than 2 pixels.
         drop_rate: dropout before the classifier.
         encoder: takes the place of the stages from ``levels`` on: returns their maps, the finest first.
         levels: of these maps.
@@ -57,23 +55,19 @@ class UNet(nn.Module):
         padding: str = "same",
         upsampling: str = "transposed_conv",
         upsampling_kernel: int | None = None,
-        output_stride: int = 1,
         drop_rate: float = 0.0,
         encoder: nn.Module | None = None,
         levels: Sequence[Level] = (),
     ) -> None:
         super().__init__()
-        require_sizes(width=width, depth=depth, output_stride=output_stride)
-        require_padding(padding, encoder, output_stride)
-        self.fold = nn.PixelUnshuffle(output_stride)  # loses nothing: neighbours become channels
+        require_sizes(width=width, depth=depth)
+        require_padding(padding, encoder)
         self.depth, self.padding, self.encoder = depth, padding, encoder
         num_own = levels[0].stride.bit_length() - 1 if levels else depth + 1
         own = [width * 2**number for number in range(num_own)]
-        folded = num_channels * output_stride**2
-        self.stages = nn.ModuleList(stage(*sizes, padding) for sizes in pairwise([folded, *own]))
+        self.stages = nn.ModuleList(stage(*sizes, padding) for sizes in pairwise([num_channels, *own]))
         strides = [*(2**number for number in range(num_own)), *(level.stride for level in levels)]
-        self.output_stride = output_stride
-        self.stride: int = strides[-1] * output_stride
+        self.stride: int = strides[-1]
         widths = [width * 2**number for number in range(len(strides))]
         channels = [*own, *(level.channels for level in levels)]
         self.upsamplings, self.decoder = nn.ModuleList(), nn.ModuleList()
@@ -95,15 +89,13 @@ class UNet(nn.Module):
         height, width = images.shape[-2:]
         margin = self.margin()
         sides = (self.needed(height), self.needed(width))
-        *maps, features = self.encode(self.fold(mirrored(images, margin, sides)))
+        *maps, features = self.encode(mirrored(images, margin, sides))
         for upsampling, decoder, skip in zip(self.upsamplings, self.decoder, reversed(maps), strict=True):
             if self.padding == "valid":
                 skip = centre(skip, features)
             features = resized(upsampling(features, skip), skip.shape[-2:])
             features = decoder(torch.cat((skip, features), dim=1))
         logits: Tensor = self.classifier(self.dropout(features))
-        if self.output_stride > 1:
-            logits = F.interpolate(logits, scale_factor=self.output_stride, mode="bilinear")
         return logits[..., :height, :width]
 
     def encode(self, images: Tensor) -> list[Tensor]:
@@ -178,7 +170,7 @@ def create_unet(
         upsampling: how maps are enlarged, a key of ``UPSAMPLING``.
         upsampling_kernel: side of the kernel of ``transposed_conv``; default 2 (the paper's), which copies at first.
         drop_rate: dropout before the classifier.
-        options: of the encoder, ``drop_path_rate`` among them; without one ``output_stride``, see ``UNet``.
+        options: of the encoder, ``drop_path_rate`` among them.
 
     Raises:
         ValueError: the encoder has no maps of several sizes, or an option is out of range or not there.
@@ -229,11 +221,9 @@ def require_sizes(**sizes: int) -> None:
             raise ValueError(f"{option}: got {value!r}, expected a whole number of at least 1")
 
 
-def require_padding(padding: str, encoder: nn.Module | None, output_stride: int) -> None:
-    """Raise a ``ValueError`` unless there is such a padding, and encoder and output stride allow it."""
+def require_padding(padding: str, encoder: nn.Module | None) -> None:
+    """Raise a ``ValueError`` unless there is such a padding, and the encoder, which has its own, allows it."""
     if padding not in PADDINGS:
         raise ValueError(f"padding: got {padding!r}, expected one of {', '.join(PADDINGS)}")
     if padding == "valid" and encoder is not None:
         raise ValueError("padding: got 'valid' with an encoder, expected 'same': the encoder pads its convolutions")
-    if padding == "valid" and output_stride > 1:
-        raise ValueError(f"output_stride: got {output_stride} with padding 'valid', expected 1, or padding 'same'")

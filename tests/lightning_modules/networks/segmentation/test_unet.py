@@ -53,29 +53,6 @@ def test_no_pixel_is_lost(size, padding):
         assert not torch.equal(network(changed)[..., row, column], network(images)[..., row, column])
 
 
-def test_an_output_stride_keeps_the_size_and_every_pixel():
-    network = build(output_stride=2).eval()
-    assert network.stages[0][0].in_channels == 3 * 4
-    for size in ((16, 16), (17, 23), (30, 21)):
-        images = torch.rand(1, 3, *size)
-        logits = network(images)
-        assert logits.shape == (1, 3, *size)
-        changed = images.clone()
-        changed[..., -1, -1] += 5
-        assert not torch.equal(network(changed)[..., -1, -1], logits[..., -1, -1])
-    coarse = build(width=1, depth=1, output_stride=4).eval()
-    logits = coarse(torch.rand(1, 3, 16, 16))
-    slopes = logits[..., 3:5, :].diff(n=2, dim=-1)[..., 3:5]  # between the centres of two coarse pixels it is linear
-    torch.testing.assert_close(slopes[..., :1], torch.zeros_like(slopes[..., :1]), atol=1e-5, rtol=0)
-
-
-def test_an_output_stride_needs_same_padding():
-    with pytest.raises(ValueError, match=r"output_stride: got 2 with padding 'valid'"):
-        build(output_stride=2, padding="valid")
-    with pytest.raises(ValueError, match=r"output_stride: got 0"):
-        build(output_stride=0)
-
-
 def test_valid_padding_has_the_papers_sizes():
     """572 pixels give 388: figure 1."""
     with torch.device("meta"):
