@@ -4,7 +4,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train distill self-train benchmark check test clean
+.PHONY: help setup train distill self-train segment benchmark check test clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ distill: setup  ## train a teacher, a student alone, the same student distilled
 
 self-train: setup  ## a teacher labels the pool, a noised student learns from it and teaches next, three rounds
 	$(BIN)/python -m experiments self-train --config experiments/configs/digits_self_train.yaml $(ARGS)
+
+segment: setup  ## a U-Net learns scenes of digits over photographs; pictures of what it finds
+	$(BIN)/python -m experiments segment --config experiments/configs/digit_scenes_segment.yaml $(ARGS)
 
 benchmark: setup  ## time our code against its peers, interleaved in one process
 	$(BIN)/python -m experiments.benchmarks $(ARGS)

@@ -29,4 +29,6 @@ def run(command: PseudoLabelCommand) -> dict[str, Any]:
         print(f"{path}: {table.describe()}")
         if numbers["accuracy"] is not None:
             print(f"accuracy against the pool's hidden truth: {percent(numbers['accuracy'])} %")
+        if numbers.get("mean_iou") is not None:
+            print(f"mean IoU against the pool's hidden truth: {percent(numbers['mean_iou'])} %")
     return numbers

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 from torch import nn
 
 from datamodules.pseudo_labeled import pseudo_labeled_batch_size
+from datamodules.pseudo_masks import require_mask_options
 from datamodules.selection import class_thresholds
 from datamodules.sources.source import Source
-from experiments.building import build_view
+from experiments.building import build_view, has_masks
 from experiments.building_networks import build_network
 from experiments.commands import SelfTrainCommand
 from experiments.rounds import RoundSettings
@@ -46,7 +47,10 @@ def require_round(command: SelfTrainCommand, settings: RoundSettings, source: So
         create_schedule(optimizer, settings.optimizer, num_steps)
     for option in ("noise", "labeled_noise"):
         build_view(getattr(settings, option), command.seed, source, option)
-    class_thresholds(settings.pseudo_labels.confidence_threshold, source.num_classes)
+    labels = settings.pseudo_labels
+    class_thresholds(labels.confidence_threshold, source.num_classes)
+    if has_masks(source):
+        require_mask_options(labels.labels, labels.max_per_class)
     pseudo_labeled_batch_size(command.data.batch_size, settings.pseudo_labels.ratio)
 
 
