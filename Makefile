@@ -4,10 +4,10 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train distill self-train segment benchmark check test clean
+.PHONY: help setup train distill self-train segment distill-masks self-train-masks benchmark check test clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 	@echo '  Run targets take ARGS, for instance: make distill ARGS="--seed 1 --distillation.temperature 2"'
 
 $(VENV)/installed: pyproject.toml constraints.txt
@@ -29,6 +29,12 @@ self-train: setup  ## a teacher labels the pool, a noised student learns from it
 
 segment: setup  ## a U-Net learns scenes of digits over photographs; pictures of what it finds
 	$(BIN)/python -m experiments segment --config experiments/configs/digit_scenes_segment.yaml $(ARGS)
+
+distill-masks: setup  ## distill, on scenes of which a tenth have masks
+	$(BIN)/python -m experiments distill --config experiments/configs/digit_scenes_distill.yaml $(ARGS)
+
+self-train-masks: setup  ## self-train, on scenes of which a twentieth have masks
+	$(BIN)/python -m experiments self-train --config experiments/configs/digit_scenes_self_train.yaml $(ARGS)
 
 benchmark: setup  ## time our code against its peers, interleaved in one process
 	$(BIN)/python -m experiments.benchmarks $(ARGS)

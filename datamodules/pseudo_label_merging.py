@@ -1,6 +1,5 @@
 """Merging the shards of all processes into one pseudo-label table, verified sample by sample."""
 
-import glob
 import re
 import shutil
 from collections.abc import Iterator
@@ -107,11 +106,11 @@ def keep_masks(table: PseudoLabels, shards: Path, path: Path) -> PseudoLabels:
 
 def remove_obsolete(path: Path, masks: Path | None) -> None:
     """Remove the shards and pseudo-masks of a table, also those that killed runs have left, but for ``masks``."""
-    name = glob.escape(path.name)
-    for pattern in (f".{name}.shards-*", f"{name}.{MASKS}-*"):
-        for obsolete in path.parent.glob(pattern):
-            if obsolete != masks:
-                shutil.rmtree(obsolete)
+    name = re.escape(path.name)
+    ours = re.compile(rf"\.{name}\.shards-[0-9a-f]+|{name}\.{MASKS}-[0-9a-f]{{12}}(\..*)?")
+    for obsolete in path.parent.iterdir():
+        if ours.fullmatch(obsolete.name) and obsolete.is_dir() and obsolete != masks:
+            shutil.rmtree(obsolete)
 
 
 def find_shards(shards: Path) -> list[Path]:

@@ -73,6 +73,11 @@ class TaughtMasks:
         return taught
 
     @property
+    def fingerprint(self) -> bytes:
+        """Digest of the table's masks, and from which confidence on a class is taught."""
+        return repr((self.masks.folder.name, self.least_levels.tolist())).encode()
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width of a mask in pixels."""
         return self.masks.size

@@ -71,7 +71,9 @@ def build_view(settings: AugmentationSettings, seed: int, source: Source, option
     return MaskView(made, seed) if has_masks(source) else View(made, seed)
 
 
-def build_mixing(settings: AugmentationSettings, source: Source, seed: int) -> Mixing | None:
+def build_mixing(
+    settings: AugmentationSettings, source: Source, seed: int, option: str = "data.augmentation"
+) -> Mixing | None:
     """Return what mixes pairs of a training batch, ``None`` where nothing is mixed.
 
     Raises:
@@ -86,7 +88,7 @@ def build_mixing(settings: AugmentationSettings, source: Source, seed: int) -> M
         return Mixing(tuple(operations), seed) if operations else None
     if settings.mixup_alpha > 0:
         raise ValueError(
-            f"data.augmentation.mixup_alpha: got {settings.mixup_alpha}, expected 0: a pixel of a mask has one class; "
+            f"{option}.mixup_alpha: got {settings.mixup_alpha}, expected 0: a pixel of a mask has one class; "
             "images with masks are mixed by cutmix_alpha"
         )
     return Mixing((CutMixMasks(settings.cutmix_alpha),), seed) if settings.cutmix_alpha > 0 else None
@@ -127,7 +129,7 @@ def build_labeled(
         view=build_view(augmentation, command.seed, source),
         mixing=build_mixing(augmentation, source, command.seed),
         steps_per_epoch=steps_per_epoch or data.steps_per_epoch,
-        eval_batch_size=data.eval_batch_size,
+        eval_batch_size=data.eval_batch_size or (64 if has_masks(source) else 256),
         num_workers=data.num_workers,
     )
 

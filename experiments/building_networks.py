@@ -153,10 +153,11 @@ def changes_layers(spec: dict[str, Any], name: str, value: Any) -> bool:
 
 
 def require_fits(network: nn.Module | NetworkSpec, source: Source, option: str) -> None:
-    """Raise a ``ValueError`` unless a network has the source's numbers of classes and channels."""
+    """Raise a ``ValueError`` unless a network returns what the source's targets are, and has its numbers of both."""
     spec = network if isinstance(network, NetworkSpec) else getattr(network, "spec", None)
     if spec is None:
         return
+    require_task(spec.name, source, option)
     for what in ("num_classes", "num_channels"):
         if getattr(spec, what) != getattr(source, what):
             raise ValueError(

@@ -80,6 +80,7 @@ class Conclusion:
             self.labeled.validation,
             self.fitting.device(trainer),
             self.command.guard,
+            batch_size=self.labeled.eval_batch_size,
             is_unseen="val/loss" in self.pipeline.records[start]["metrics"],
         )
         return record | {"guard": verdict | {"teacher": start}}
@@ -105,7 +106,8 @@ class Conclusion:
         measure = self.task.measure
         best = max(baselines, key=lambda name: records[name]["metrics"][f"val/{measure}"])
         device = self.fitting.device(self.command.trainer)
-        gain = compare_networks(self.trained(final), self.trained(best), self.labeled.test, device)
+        labeled = self.labeled
+        gain = compare_networks(self.trained(final), self.trained(best), labeled.test, device, labeled.eval_batch_size)
         before, after = (percent(records[name]["metrics"][f"test/{measure}"]) for name in (best, final))
         sentence = (
             f"Self-training gained {100 * gain['difference']:+.2f} points of {MEASURES[measure][0]} on test "

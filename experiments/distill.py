@@ -1,14 +1,14 @@
 """Distillation: a teacher, a student alone, the same student distilled; what it gained."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from datamodules.pseudo_labeled import PseudoLabeledDataModule
 from datamodules.sources.source import Source
-from experiments.building import build_labeled, build_source, build_unlabeled
+from experiments.building import build_labeled, build_source, build_unlabeled, has_masks
 from experiments.building_networks import build_network
 from experiments.commands import DistillCommand
 from experiments.files import as_path, file_digest
@@ -54,10 +54,15 @@ class Distillation:
         self.labeled = build_labeled(source, command)
         self.data = self.labeled if self.labeled.pool is None else build_unlabeled(self.labeled, command.data)
         self._require_trainable_student()
+        if command.distillation.labels == "channel_wise" and not has_masks(source):
+            raise ValueError(
+                f"distillation.labels: got 'channel_wise', expected 'soft' or 'hard': {source.name} has no masks, of "
+                "which channel-wise distillation compares the pixels"
+            )
         if command.table is None:
             require_published_classes(command.teacher, source)
         else:
-            file_digest(as_path(command.table))  # a missing table shows before the student alone trains
+            self._taught()  # a table that does not fit shows before the student alone trains
 
     def run(self) -> dict[str, Any]:
         """Do all stages, each unless it is done."""
@@ -81,7 +86,7 @@ class Distillation:
         else:
             path = as_path(command.table)
             taught_by = {"table": file_digest(path), "pseudo_labels": command.pseudo_labels}
-            stage("student_distilled", partial(self.learn_from_table, path=path), **student, **taught_by)
+            stage("student_distilled", self.learn_from_table, **student, **taught_by)
         if command.student_all_labels and self.labeled.pool is not None:
             stage("student_all_labels", self.learn_from_all_labels, **student)
         return self.pipeline.finish(self.source.num_skipped)
@@ -112,11 +117,14 @@ class Distillation:
         )
         return self.fitting.fit(stage, module, self.data, self.command.trainer)
 
-    def learn_from_table(self, stage: Stage, path: Path) -> Record:
+    def _taught(self) -> PseudoLabeledDataModule:
+        command = self.command
+        path, steps = Path(command.table or "").expanduser(), self.data.steps_per_epoch
+        return build_pseudo_labeled(self.labeled, path, command.pseudo_labels, steps_per_epoch=steps)
+
+    def learn_from_table(self, stage: Stage) -> Record:
         """Train the student on its labels and on what a table says of the other images."""
         command = self.command
-        steps = self.data.steps_per_epoch
-        data = build_pseudo_labeled(self.labeled, path, command.pseudo_labels, steps_per_epoch=steps)
         module = NoisyStudentModule(
             self._student(),
             self.source.num_classes,
@@ -125,7 +133,7 @@ class Distillation:
             transfer=command.student.transfer,
             **self.task.of_students(),
         )
-        return self.fitting.fit(stage, module, data, command.trainer)
+        return self.fitting.fit(stage, module, self._taught(), command.trainer)
 
     def _learn_supervised(self, stage: Stage, *, all_labels: bool) -> Record:
         steps = self.data.steps_per_epoch

@@ -31,13 +31,13 @@ def run(command: EvaluateCommand) -> dict[str, Any]:
     source = build_source(command.data)
     require_fits(network, source, f"checkpoint {command.checkpoint}")
     require_same_classes(command.checkpoint, source, "checkpoint")
+    if command.knn and has_masks(source):
+        raise ValueError(f"knn: got true, expected false: {source.name} has masks, and neighbours vote for one class")
     if command.name is None:  # each checkpoint that is evaluated has a directory of its own
         digest = hashlib.sha256(str(Path(command.checkpoint).resolve()).encode()).hexdigest()
         command = dataclasses.replace(command, name=f"evaluate-{digest[:8]}")
     pipeline = Run("evaluate", command)
     data = build_labeled(source, command)
-    if command.knn and has_masks(source):
-        raise ValueError(f"knn: got true, expected false: {source.name} has masks, and neighbours vote for one class")
     module = Task(source).supervised(network)
     record = Fitting(pipeline).evaluate(module, data, command.trainer, command.checkpoint)
     if command.knn:
@@ -47,7 +47,9 @@ def run(command: EvaluateCommand) -> dict[str, Any]:
     masks: dict[str, Any] = {}
     if has_masks(source) and pipeline.is_main:
         device = Fitting(pipeline).device(command.trainer)
-        masks["masks"] = report_masks(network, source.test, source.class_names, pipeline.directory, device)
+        masks["masks"] = report_masks(
+            network, source.test, source.class_names, pipeline.directory, device, batch_size=data.eval_batch_size
+        )
     results = pipeline.finish(source.num_skipped, **masks)
     if pipeline.is_main:
         print_table(with_neighbors(results))

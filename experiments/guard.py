@@ -13,15 +13,18 @@ MOST_REJECTED = 2
 """So many rejected students end a self-training loop."""
 
 
-def compare_networks(student: nn.Module, teacher: nn.Module, samples: Samples, device: torch.device) -> dict[str, Any]:
+def compare_networks(
+    student: nn.Module, teacher: nn.Module, samples: Samples, device: torch.device, batch_size: int
+) -> dict[str, Any]:
     """Return the student's accuracy, of masks its mean IoU, less the teacher's on the same labelled samples.
 
     With it comes the 95 % interval of a paired bootstrap over the samples; the differences are fractions in -1..1.
     """
     if samples.masks is not None:
-        interval = paired_bootstrap_iou(*(pixel_confusions(n, samples, device).numpy() for n in (student, teacher)))
+        counts = [pixel_confusions(network, samples, device, batch_size) for network in (student, teacher)]
+        interval = paired_bootstrap_iou(counts[0].numpy(), counts[1].numpy())
     else:
-        hits = [correct_predictions(network, samples, device).int() for network in (student, teacher)]
+        hits = [correct_predictions(network, samples, device, batch_size).int() for network in (student, teacher)]
         interval = paired_bootstrap((hits[0] - hits[1]).numpy())
     return {"difference": interval.mean, "low": interval.low, "high": interval.high}
 
@@ -44,6 +47,7 @@ def judge(
     device: torch.device,
     guard: float | None,
     *,
+    batch_size: int,
     is_unseen: bool,
 ) -> dict[str, Any]:
     """Return whether a student is ``accepted`` in its teacher's place, with the comparison that decided it.
@@ -54,11 +58,12 @@ def judge(
         validation: the samples that decide.
         device: where both compute.
         guard: as ``is_accepted`` has it.
+        batch_size: images that a network is given together.
         is_unseen: the teacher was not trained on these samples; else they cannot decide, and the student is accepted.
     """
     if not is_unseen:
         return {"accepted": True}
-    comparison = compare_networks(student, teacher, validation, device)
+    comparison = compare_networks(student, teacher, validation, device, batch_size)
     return comparison | {"accepted": is_accepted(comparison, guard)}
 
 

@@ -14,7 +14,7 @@ from datamodules.sources.source import Samples, Source
 from datamodules.views import View
 from experiments.building import build_labeled, build_source, build_view
 from experiments.commands import InspectDataCommand
-from experiments.mask_plots import overlay
+from experiments.mask_plots import BACKGROUND, overlay
 from experiments.run import Run
 
 EPOCHS = 3
@@ -27,12 +27,13 @@ def run(command: InspectDataCommand) -> Path:
     source = build_source(command.data)
     data = build_labeled(source, command)
     chosen = data.train.select(spread(data.train.targets, command.num_samples))
-    columns = {"original": read(chosen, command.seed, data.view)}
+    background = source.class_names.index(BACKGROUND) if BACKGROUND in source.class_names else None
+    columns = {"original": read(chosen, command.seed, data.view, background=background)}
     for policy in ("weak", "strong"):
         augmentation = dataclasses.replace(command.data.augmentation, policy=policy)
         view = build_view(augmentation, command.seed, source)
         for epoch in range(EPOCHS):
-            columns[f"{policy}, epoch {epoch}"] = read(chosen, command.seed, view, epoch)
+            columns[f"{policy}, epoch {epoch}"] = read(chosen, command.seed, view, epoch, background)
     path = pipeline.directory / "contact_sheet.png"
     draw(source, chosen, columns).savefig(path, dpi=110)
     pools = {"labelled": data.train, "validation": data.validation, "test": data.test, "unlabelled": data.pool}
@@ -48,10 +49,10 @@ def spread(targets: Tensor, num_samples: int) -> Tensor:
     return torch.stack(turns[:num_samples])
 
 
-def read(samples: Samples, seed: int, view: View, epoch: int | None = None) -> Tensor:
+def read(samples: Samples, seed: int, view: View, epoch: int | None = None, background: int | None = None) -> Tensor:
     """Return ``(N, C, H, W)`` images in ``[0, 1]`` as training reads them in an epoch, or as evaluation does.
 
-    Masks lie over their images, which are then larger and in colour; the class 0 is not tinted.
+    Masks lie over their images, which are then larger and in colour; the class ``background`` is not tinted.
     """
     epochs = None if epoch is None else torch.full((len(samples),), epoch)
     pixels = SampleDataset(samples, seed).read(torch.arange(len(samples)), epochs)
@@ -59,7 +60,10 @@ def read(samples: Samples, seed: int, view: View, epoch: int | None = None) -> T
     if targets.ndim == 1:
         return images
     grey_or_color = (255 * images).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
-    masked = [overlay(*both, background=0) for both in zip(grey_or_color, targets.to(torch.uint8).numpy(), strict=True)]
+    masked = [
+        overlay(*both, background=background)
+        for both in zip(grey_or_color, targets.to(torch.uint8).numpy(), strict=True)
+    ]
     return torch.from_numpy(np.stack(masked)).permute(0, 3, 1, 2) / 255
 
 

@@ -69,8 +69,7 @@ def measure(
     network: nn.Module, samples: Samples, num_classes: int, device: torch.device, batch_size: int
 ) -> tuple[Tensor, Tensor]:
     """Return the IoU of each class ``(K,)`` over all pixels and the mean IoU of each image ``(N,)``, NaN for none."""
-    confusion = PixelConfusion(num_classes).to(device)
-    confusion.sync_on_compute = False
+    confusion = PixelConfusion(num_classes, sync_on_compute=False).to(device)
     total = torch.zeros(num_classes, num_classes, dtype=torch.float64)
     of_images = torch.full((len(samples),), torch.nan, dtype=torch.float64)
     for indices in torch.split(torch.arange(len(samples)), batch_size):
@@ -102,7 +101,8 @@ def masked_images(
     title = dict(zip(indices.tolist(), titles, strict=True))
     return [
         MaskedImage(pixels.permute(1, 2, 0).numpy(), predicted.cpu().numpy(), true.cpu().numpy(), title[index])
-        for index, pixels, predicted, true in predict(network, samples, indices, device)
+        for alone in torch.split(indices, 1)
+        for index, pixels, predicted, true in predict(network, samples, alone, device)
     ]
 
 

@@ -9,12 +9,8 @@ from datamodules.batch import unit_interval
 from datamodules.sources.source import Samples
 from lightning_modules.segmentation_metrics import PixelConfusion
 
-CHUNK = 512
-MASKS_AT_ONCE = 32
-"""Their logits take much more memory than those of classes."""
 
-
-def correct_predictions(network: nn.Module, samples: Samples, device: torch.device) -> Tensor:
+def correct_predictions(network: nn.Module, samples: Samples, device: torch.device, batch_size: int = 256) -> Tensor:
     """Return ``(N,)`` bool: whether the network's most probable class is the label.
 
     Every process computes all of them, so that all decide alike.
@@ -23,27 +19,29 @@ def correct_predictions(network: nn.Module, samples: Samples, device: torch.devi
         network: takes images ``(n, C, H, W)`` in ``[0, 1]``, returns logits ``(n, K)``.
         samples: labelled samples.
         device: where the network computes.
+        batch_size: images that it is given together.
     """
     correct = torch.zeros(len(samples), dtype=torch.bool)
-    for indices, logits in predict_samples(network, samples, device, CHUNK):
+    for indices, logits in predict_samples(network, samples, device, batch_size):
         correct[indices] = logits.argmax(dim=1).cpu() == samples.targets[indices]
     return correct
 
 
-def pixel_confusions(network: nn.Module, samples: Samples, device: torch.device) -> Tensor:
+def pixel_confusions(network: nn.Module, samples: Samples, device: torch.device, batch_size: int = 64) -> Tensor:
     """Return ``(N, K, K)`` int32: of each image the confusion matrix of its pixels, all 0 of an image not read.
 
     Args:
         network: takes images ``(n, C, H, W)`` in ``[0, 1]``, returns logits ``(n, K, H, W)``.
         samples: samples with masks.
         device: where the network computes.
+        batch_size: images that it is given together.
     """
     rows: Tensor | None = None
-    for indices, logits in predict_samples(network, samples, device, MASKS_AT_ONCE):
+    for indices, logits in predict_samples(network, samples, device, batch_size):
         num_classes = logits.shape[1]
         rows = torch.zeros(len(samples), num_classes, num_classes, dtype=torch.int32) if rows is None else rows
         for index, image, mask in zip(indices, logits.cpu(), samples.read_targets(indices), strict=True):
-            confusion = PixelConfusion(num_classes)
+            confusion = PixelConfusion(num_classes, sync_on_compute=False)  # every process counts all images
             confusion.update(image.unsqueeze(0), mask.unsqueeze(0))
             rows[index] = confusion.compute()
     assert rows is not None, "no samples to predict"

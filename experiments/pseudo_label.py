@@ -5,6 +5,7 @@ from typing import Any
 
 from experiments.building import build_labeled, build_source
 from experiments.building_networks import require_fits
+from experiments.class_names import require_same_classes
 from experiments.commands import PseudoLabelCommand
 from experiments.labelling import audit_table, label_pool
 from experiments.pseudo_label_settings import PseudoLabelSettings
@@ -18,6 +19,7 @@ def run(command: PseudoLabelCommand) -> dict[str, Any]:
     network = load_network(command.checkpoint)
     source = build_source(command.data)
     require_fits(network, source, f"checkpoint {command.checkpoint}")
+    require_same_classes(command.checkpoint, source, "checkpoint")
     labeled = build_labeled(source, command)
     # The audit of classes is that of hard labels too; masks have no others.
     settings = PseudoLabelSettings(flip=command.flip, precision=command.precision, labels="hard")

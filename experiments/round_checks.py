@@ -8,12 +8,13 @@ from datamodules.pseudo_labeled import pseudo_labeled_batch_size
 from datamodules.pseudo_masks import require_mask_options
 from datamodules.selection import class_thresholds
 from datamodules.sources.source import Source
-from experiments.building import build_view, has_masks
+from experiments.building import build_mixing, build_view, has_masks
 from experiments.building_networks import build_network
 from experiments.commands import SelfTrainCommand
 from experiments.rounds import RoundSettings
 from experiments.supervised import build_teacher, with_epochs
 from lightning_modules.optimizers import create_optimizer, create_schedule
+from lightning_modules.settings import require
 from lightning_modules.transfer import begin_transfer
 
 
@@ -47,6 +48,9 @@ def require_round(command: SelfTrainCommand, settings: RoundSettings, source: So
         create_schedule(optimizer, settings.optimizer, num_steps)
     for option in ("noise", "labeled_noise"):
         build_view(getattr(settings, option), command.seed, source, option)
+    build_mixing(settings.labeled_noise, source, command.seed, "labeled_noise")
+    sizes = [getattr(settings, option).crop_size for option in ("noise", "labeled_noise")]
+    require(sizes[0] == sizes[1], "noise.crop_size", sizes[0], f"that of labeled_noise, {sizes[1]}: they share a batch")
     labels = settings.pseudo_labels
     class_thresholds(labels.confidence_threshold, source.num_classes)
     if has_masks(source):

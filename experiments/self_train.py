@@ -156,6 +156,7 @@ class SelfTraining:
             self.labeled.validation,
             self.fitting.device(trainer),
             self.command.guard,
+            batch_size=self.labeled.eval_batch_size,
             is_unseen="val/loss" in self.pipeline.records[self.teacher]["metrics"],
         )
         return record | {

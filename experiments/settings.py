@@ -85,7 +85,7 @@ class DataSettings:
         split_seed: chooses validation samples and labelled subset; null takes the run's seed.
         unlabeled_batch_size: unlabelled samples of a step, over all processes together.
         steps_per_epoch: training batches of an epoch; null passes about once over the data.
-        eval_batch_size: samples of an evaluation step, a process.
+        eval_batch_size: samples of an evaluation step, a process; null takes 256, of images with masks 64.
         num_workers: loader processes; 0 is fastest for sources in memory.
     """
 
@@ -114,7 +114,7 @@ class DataSettings:
     split_seed: int | None = None
     unlabeled_batch_size: int = 64
     steps_per_epoch: int | None = None
-    eval_batch_size: int = 256
+    eval_batch_size: int | None = None
     num_workers: int = 0
 
     def __post_init__(self) -> None:

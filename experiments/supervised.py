@@ -19,7 +19,9 @@ from experiments.stage import Record, Stage
 from experiments.tasks import Task
 from experiments.training import Fitting
 from lightning_modules.checkpoints import load_network
-from lightning_modules.networks.names import TIMM, resolve
+from lightning_modules.networks.names import SEGMENTATION, TIMM, resolve
+from lightning_modules.networks.segmentation import torchvision_segmentation
+from lightning_modules.networks.segmentation.torchvision_segmentation import NUM_PUBLISHED_CLASSES as NUM_MASK_CLASSES
 from lightning_modules.networks.torchvision_networks import NUM_PUBLISHED_CLASSES
 from lightning_modules.settings import OptimizerSettings, TransferSettings
 
@@ -79,14 +81,21 @@ def require_published_classes(teacher: TeacherSettings, source: Source) -> None:
     """
     if teacher.train or teacher.checkpoint is not None:
         return
-    origin, name = resolve(teacher.name)
-    published = get_pretrained_cfg(name, allow_unregistered=True) if origin is TIMM else None
-    num_classes = getattr(published, "num_classes", None) or NUM_PUBLISHED_CLASSES
+    num_classes = num_published_classes(teacher.name)
     if num_classes != source.num_classes:
         raise ValueError(
             f"teacher.train: got False, but {teacher.name} was published for {num_classes} classes and "
             f"{source.name} has {source.num_classes}: its classifier would be random; use --teacher.train true"
         )
+
+
+def num_published_classes(name: str) -> int:
+    """Return for how many classes a network was published; 0 where only its encoder was."""
+    origin, own_name = resolve(name)
+    if origin is SEGMENTATION:
+        return NUM_MASK_CLASSES if own_name in torchvision_segmentation.NAMES else 0
+    published = get_pretrained_cfg(own_name, allow_unregistered=True) if origin is TIMM else None
+    return getattr(published, "num_classes", None) or NUM_PUBLISHED_CLASSES
 
 
 def learn_supervised(

@@ -31,6 +31,12 @@ class Task:
     mask_loss: MaskLossSettings = field(default_factory=MaskLossSettings)
     boundary: bool = False
 
+    def __post_init__(self) -> None:
+        if not has_masks(self.source) and self.mask_loss != MaskLossSettings():
+            raise ValueError(
+                f"mask_loss: got {self.mask_loss}, expected nothing: the targets of {self.source.name} are classes"
+            )
+
     @property
     def measure(self) -> str:
         """What networks are chosen and compared by: ``accuracy``, of masks ``mean_iou``."""

@@ -62,13 +62,14 @@ class PixelConfusion(Metric):
 
     Args:
         num_classes: classes ``K``, up to 255.
+        sync_on_compute: add the counts of all processes; false where each counts all images itself.
     """
 
     full_state_update = False
     counts: Tensor
 
-    def __init__(self, num_classes: int) -> None:
-        super().__init__()
+    def __init__(self, num_classes: int, *, sync_on_compute: bool = True) -> None:
+        super().__init__(sync_on_compute=sync_on_compute)
         require(
             1 <= num_classes <= IGNORED, "num_classes", num_classes, "1 to 255: masks are bytes, and 255 is no class"
         )

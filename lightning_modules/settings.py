@@ -128,7 +128,7 @@ class PseudoLabelLossSettings:
 
 @dataclass(frozen=True)
 class MaskLossSettings:
-    """The supervised loss of masks: a weighted sum of three; a weight of 0 leaves one out.
+    """The supervised loss of true masks: a weighted sum of three; a weight of 0 leaves one out.
 
     Args:
         cross_entropy_weight: of the cross-entropy, mean over pixels.

@@ -120,6 +120,11 @@ class FittedMasks:
         return masks
 
     @property
+    def fingerprint(self) -> bytes:
+        """What pixels mean and how large masks become; the files themselves are not read."""
+        return repr((self.coding, self.size)).encode()
+
+    @property
     def size(self) -> tuple[int, int]:
         """Height and width of the frame in pixels."""
         return self.frame.height, self.frame.width

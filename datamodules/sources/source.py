@@ -69,6 +69,11 @@ class PixelArray:
 class MaskReader(Protocol):
     """Reads the masks of many rows at once, at the size and place of the images in those rows."""
 
+    @property
+    def fingerprint(self) -> bytes:
+        """What changes with the masks: their pixels, or of files their coding and size."""
+        ...
+
     def __call__(self, rows: Tensor) -> Tensor:
         """Return ``(n, H, W)`` uint8 class indices of the pixels in ``rows (n,)``, 255 where nothing is known."""
         ...
@@ -84,6 +89,11 @@ class MaskArray:
     """Reads rows of masks ``(R, H, W)`` uint8 that lie in memory."""
 
     masks: Tensor
+
+    @property
+    def fingerprint(self) -> bytes:
+        """SHA-256 of all masks."""
+        return hashlib.sha256(self.masks.numpy().tobytes()).digest()
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Return ``(n, H, W)`` uint8 masks of the rows."""
@@ -219,6 +229,8 @@ class Source:
         for split in (self.train, self.test, self.validation, self.unlabeled):
             for values in (split.ids, split.targets) if split is not None else ():
                 digest.update(values.numpy().tobytes())
+            if split is not None and split.masks is not None:
+                digest.update(split.masks.fingerprint)
         return digest.hexdigest()[:16]
 
     @property

@@ -28,14 +28,27 @@ def test_it_says_what_it_shows_and_trains_a_step(path, tmp_path):
     namespace.pop("debug")
     namespace.pop("config")
     settings = COMMANDS[command[1]][0](**vars(parser.instantiate(namespace)))
-    trainer = dataclasses.replace(settings.trainer, max_epochs=1, accelerator="cpu", enable_progress_bar=False)
+    short = {"max_epochs": 1, "check_val_every_n_epoch": 1, "accelerator": "cpu", "enable_progress_bar": False}
+    trainer = dataclasses.replace(settings.trainer, **short)
     data: DataSettings = dataclasses.replace(settings.data, steps_per_epoch=1)
+    if data.source == "digit_scenes":
+        data = dataclasses.replace(data, num_scenes=80, num_validation=10)
     changes = {"trainer": trainer, "data": data}
-    if hasattr(settings, "teacher"):
-        changes["teacher"] = dataclasses.replace(settings.teacher, max_epochs=1)
-    if hasattr(settings, "round"):  # after a single step a teacher says one class, and of none it is sure
-        changes["teacher"] = dataclasses.replace(settings.teacher, max_epochs=10)
+    for option in ("optimizer", "teacher", "round"):  # one step is no warm-up
+        if hasattr(settings, option):
+            changes[option] = without_warmup(getattr(settings, option))
+    if "teacher" in changes:
+        changes["teacher"] = dataclasses.replace(changes["teacher"], max_epochs=1)
+    if "round" in changes:  # after a single step a teacher says one class, and of none it is sure
+        changes["teacher"] = dataclasses.replace(changes["teacher"], max_epochs=10)
         pseudo_labels = dataclasses.replace(settings.round.pseudo_labels, confidence_threshold=0.0)
-        changes["round"] = dataclasses.replace(settings.round, pseudo_labels=pseudo_labels)
+        changes["round"] = dataclasses.replace(changes["round"], pseudo_labels=pseudo_labels)
     assert carry_out(command[1], dataclasses.replace(settings, **changes), debug=True) == 0
     assert (tmp_path / settings.name / "results.json").exists()
+
+
+def without_warmup(settings):
+    """Return an optimizer's settings, or those of a network and its optimizer, without warm-up."""
+    if hasattr(settings, "optimizer"):
+        return dataclasses.replace(settings, optimizer=without_warmup(settings.optimizer))
+    return dataclasses.replace(settings, warmup_steps=0)

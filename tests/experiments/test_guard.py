@@ -7,7 +7,7 @@ from datamodules.sources import create_source
 from datamodules.sources.source import MaskArray, PixelArray, Samples
 from experiments.guard import describe_verdict, is_accepted, judge
 from experiments.predictions import pixel_confusions
-from lightning_modules.segmentation_metrics import SegmentationMetrics
+from lightning_modules.segmentation_metrics import PixelConfusion, SegmentationMetrics
 
 
 class Constant(torch.nn.Module):
@@ -26,7 +26,7 @@ def verdict(student: int, teacher: int, guard: float | None = None, *, is_unseen
     zeros = (samples.targets == 0).nonzero().squeeze(1)
     validation = samples.select(torch.cat((zeros[:10], (samples.targets == 1).nonzero().squeeze(1)[:30])))
     networks = Constant(student), Constant(teacher)
-    return judge(*networks, validation, torch.device("cpu"), guard, is_unseen=is_unseen)
+    return judge(*networks, validation, torch.device("cpu"), guard, batch_size=32, is_unseen=is_unseen)
 
 
 def test_chance_is_taken_for_chance_and_points_for_points():
@@ -78,8 +78,24 @@ def test_networks_that_segment_are_compared_by_mean_iou():
     confusions = pixel_confusions(right, samples, torch.device("cpu"))
     assert confusions.sum() == 40 * 5 * 5  # 255 does not count
     assert confusions[:, [0, 1], [1, 0]].sum() == 0
-    found = judge(wrong, right, samples, torch.device("cpu"), None, is_unseen=True)
+    found = judge(wrong, right, samples, torch.device("cpu"), None, batch_size=16, is_unseen=True)
     whole = SegmentationMetrics(2)
     whole.update(wrong(pixels / 255), masks)
     assert found["difference"] == pytest.approx(float(whole.compute()["mean_iou"]) - 1)
     assert not found["accepted"]
+
+
+def test_every_process_counts_all_images_and_no_others(monkeypatch):
+    """The counts of other processes are not added: each has all images itself."""
+    monkeypatch.setattr(PixelConfusion, "_sync_dist", lambda *_, **__: pytest.fail("counts were gathered"))
+    monkeypatch.setattr("torchmetrics.metric.jit_distributed_available", lambda: True)
+    rows = torch.arange(3)
+    samples = Samples(
+        PixelArray(torch.zeros(3, 1, 4, 4, dtype=torch.uint8)),
+        rows,
+        rows,
+        torch.zeros_like(rows),
+        masks=MaskArray(torch.zeros(3, 4, 4, dtype=torch.uint8)),
+    )
+    confusions = pixel_confusions(BrightIsOne(0.5), samples, torch.device("cpu"), batch_size=2)
+    assert confusions.flatten(1).sum(dim=1).tolist() == [16, 16, 16]

@@ -34,13 +34,13 @@ def test_samples_are_spread_over_the_classes():
 def test_masks_lie_over_their_images_and_move_along():
     source = create_source("digit_scenes", num_scenes=6, side=32)
     samples = source.train.select(torch.arange(2))
-    plain = read(samples, 0, MaskView(create_mask_policy("none"), 0))
+    plain = read(samples, 0, MaskView(create_mask_policy("none"), 0), background=0)
     images, masks = samples.images(torch.arange(2)), samples.read_targets(torch.arange(2))
     expected = [
         overlay(i.permute(1, 2, 0).numpy(), m.numpy(), background=0) for i, m in zip(images, masks, strict=True)
     ]
     assert torch.equal((255 * plain).round().to(torch.uint8), torch.from_numpy(np.stack(expected)).permute(0, 3, 1, 2))
-    flipped = read(samples, 0, MaskView(create_mask_policy("none", horizontal_flip=True), 0), epoch=1)
+    flipped = read(samples, 0, MaskView(create_mask_policy("none", horizontal_flip=True), 0), epoch=1, background=0)
     assert not torch.equal(plain, flipped)
 
 

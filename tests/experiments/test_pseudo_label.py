@@ -1,5 +1,6 @@
 """Tables of pseudo-labels, made by one command and taken by another."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -67,6 +68,26 @@ def test_train_takes_a_table(table, tmp_path):
 def test_a_table_of_another_split_is_refused(table, tmp_path, capsys):
     assert train(tmp_path, "other", table=str(table), seed=1) == 2
     assert "are not in the pool" in capsys.readouterr().err
+
+
+def test_classes_in_another_order_are_refused_and_the_table_stays(teacher, tmp_path, capsys):
+    path = tmp_path / "table.parquet"
+    path.write_text("kept")
+    data = dataclasses.replace(DATA, classes=[str(label) for label in reversed(range(10))])
+    command = PseudoLabelCommand(checkpoint=str(teacher), output=str(path), data=data, trainer=TRAINER)
+    assert carry_out("pseudo-label", command, debug=False) == 2
+    assert "whose class 0 is '0', expected" in capsys.readouterr().err
+    assert path.read_text() == "kept"
+
+
+def test_what_lies_beside_a_table_and_is_not_its_own_stays(teacher, tmp_path):
+    beside = tmp_path / "table.parquet.masks-keep-mine"
+    beside.mkdir()
+    command = PseudoLabelCommand(
+        checkpoint=str(teacher), output=str(tmp_path / "table.parquet"), data=DATA, trainer=TRAINER
+    )
+    assert carry_out("pseudo-label", command, debug=True) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["table.parquet", beside.name]
 
 
 def test_a_missing_table_is_named(tmp_path, capsys):

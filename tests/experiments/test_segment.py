@@ -87,6 +87,8 @@ def test_distill_takes_masks_and_says_so(tmp_path, capsys):
         ("segment", [*SCENES, "--mask_loss.class_weights", "[1, 2]"], "one number for each of the 11 classes"),
         ("segment", [*SCENES, "--num_examples", "0"], "num_examples: got 0, expected 1 or more"),
         ("distill", [*SCENES, "--data.num_labeled", "9"], "student.network: got cnn_small, one that classifies"),
+        ("distill", ["--distillation.labels", "channel_wise"], "got 'channel_wise', expected 'soft' or 'hard'"),
+        ("distill", ["--mask_loss.dice_weight", "0"], "expected nothing: the targets of digits are classes"),
     ],
 )
 def test_mistakes_are_named(command, options, message, tmp_path, capsys):

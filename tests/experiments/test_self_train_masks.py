@@ -12,7 +12,7 @@ from datamodules.sources import create_source
 from datamodules.sources.source import MaskArray
 from experiments import building, self_train
 from experiments.command_line import carry_out
-from experiments.commands import PseudoLabelCommand, SegmentCommand, SelfTrainCommand
+from experiments.commands import DistillCommand, PseudoLabelCommand, SegmentCommand, SelfTrainCommand
 from experiments.network_settings import NetworkSettings, TeacherSettings
 from experiments.pseudo_label_settings import PseudoLabelSettings, SelectionSettings
 from experiments.rounds import RoundSettings
@@ -122,6 +122,29 @@ def test_a_table_of_one_command_is_taken_by_another(whole, tmp_path, capsys):
         assert carry_out("segment", segment, debug=True) == 0
         losses.append(results_of(tmp_path, name)["stages"]["train"]["metrics"]["val/loss"])
     assert losses[0] != losses[1]
+
+
+def test_distill_refuses_a_table_that_does_not_fit_before_it_trains(whole, tmp_path, capsys):
+    table = whole / "loop" / "pseudo_labels" / "round_1.parquet"
+    settings = {"data": DATA, "student": NetworkSettings(**SMALL), "trainer": TRAINER, "wandb": "off"}
+    distill = DistillCommand(output=str(tmp_path), table=str(table), **settings)
+    assert carry_out("distill", distill, debug=False) == 2
+    assert "expected 'hard' for images with masks" in capsys.readouterr().err
+    assert not list(tmp_path.glob("distill/stages/*"))
+
+
+@pytest.mark.parametrize(
+    ("noise", "message"),
+    [
+        ({"mixup_alpha": 0.2}, "labeled_noise.mixup_alpha: got 0.2"),
+        ({"crop_size": 16}, "noise.crop_size: got None, expected that of labeled_noise, 16"),
+    ],
+)
+def test_views_that_masks_cannot_have_show_before_anything_is_trained(noise, message, tmp_path, capsys):
+    settings = dataclasses.replace(ROUND, labeled_noise=AugmentationSettings(**noise))
+    assert carry_out("self-train", command(tmp_path, round=settings), debug=False) == 2
+    assert message in capsys.readouterr().err
+    assert not list(tmp_path.glob("loop/stages/*"))
 
 
 @pytest.mark.parametrize(

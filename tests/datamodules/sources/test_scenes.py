@@ -148,3 +148,9 @@ def test_options_change_number_and_size(name, make_source, tmp_path):
 def test_bad_numbers_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         create_source("digit_scenes", **options)
+
+
+def test_the_fingerprint_follows_the_masks():
+    first, other = (digit_scenes(num_scenes=4, side=side).fingerprint for side in (16, 24))
+    assert first == digit_scenes(num_scenes=4, side=16).fingerprint
+    assert first != other
