@@ -148,6 +148,8 @@ def draw_counts(axis: Axes, audits: Sequence[Audit], class_names: Sequence[str])
     }
     draw_bars(axis, values, (GREY, ORANGE), class_names)
     axis.set_ylabel(unit_of(audits[-1]))
+    if "mean_iou" in audits[-1]:  # one class, the background, may have most of the pixels
+        axis.set_yscale("symlog", linthresh=1)
     put_title(axis, f"Pseudo-labels by class, round {len(audits)}")
 
 

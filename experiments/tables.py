@@ -16,12 +16,18 @@ HEADINGS = ("parameters", "seconds", "steps")
 MEASURES = {"accuracy": ("accuracy", "acc."), "mean_iou": ("mean IoU", "mIoU")}
 """What networks are compared by, as it is written, and in short."""
 OF_PSEUDO_LABELS = {
-    "selected_share": "pool\nselected",
-    "accuracy": "right\nof all",
-    "accuracy_selected": "right of\nselected",
-    "mean_iou": "mIoU\nof all",
+    "accuracy": {
+        "selected_share": "pool\nselected",
+        "accuracy": "right\nof all",
+        "accuracy_selected": "right of\nselected",
+    },
+    "mean_iou": {
+        "selected_share": "pixels\nselected",
+        "mean_iou": "mIoU\nof all",
+        "mean_iou_selected": "mIoU of\nselected",
+    },
 }
-"""Headings of what a stage learned from, by the names that the audit has for it; classes have no mean IoU."""
+"""Headings of what a stage learned from, by the names that the audit has for it, for each measure."""
 WIDTH = 100
 """Characters of a line, more only where the terminal has more: a narrower table would lose digits."""
 
@@ -29,17 +35,17 @@ WIDTH = 100
 def print_table(results: dict[str, Any], console: Console | None = None) -> None:
     """Print one row a stage: parameters, seconds, steps, accuracy (of masks mean IoU) on validation and test.
 
-    Where some stage learned from pseudo-labels: also their share of the pool, and how many of all and of the selected
-    ones are right, where the truth is known; of masks these are pixels.
+    Where some stage learned from pseudo-labels: also their share of the pool, and how right all and the selected ones
+    are, where the truth is known.
     """
     trained = {name: record for name, record in results["stages"].items() if "metrics" in record}
     measure = "mean_iou" if any("test/mean_iou" in record["metrics"] for record in trained.values()) else "accuracy"
     name, short = MEASURES[measure]
-    taught = [record["pseudo_labels"] for record in trained.values() if "pseudo_labels" in record]
-    columns = {key: text for key, text in OF_PSEUDO_LABELS.items() if any(key in numbers for numbers in taught)}
+    is_taught = any("pseudo_labels" in record for record in trained.values())
+    columns = OF_PSEUDO_LABELS[measure] if is_taught else {}
     table = Table(
         title=f"{results['name']} (seed {results['seed']}, {results['device']}; {name} in %)",
-        caption="pseudo-labels in %: right by the pool's hidden truth, which no training saw" if taught else None,
+        caption="pseudo-labels in %: right by the pool's hidden truth, which no training saw" if is_taught else None,
         box=box.SIMPLE_HEAD,
         collapse_padding=True,
         pad_edge=False,

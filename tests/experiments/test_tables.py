@@ -47,3 +47,19 @@ def test_another_console_is_taken_as_it_is(width):
     console = Console(width=width, file=StringIO())
     print_table({"name": "loop", "seed": 0, "device": "cpu", "stages": {"train": BIG}}, console)
     assert max(map(len, console.file.getvalue().splitlines())) <= width
+
+
+def test_of_masks_the_mean_iou_is_shown(capsys):
+    metrics = {"val/mean_iou": 0.5, "test/mean_iou": 0.25, "test/accuracy": 0.9}
+    masks = BIG | {"metrics": metrics}
+    audit = {
+        "selected_share": 0.5,
+        "accuracy": 0.9,
+        "accuracy_selected": 0.95,
+        "mean_iou": 0.4,
+        "mean_iou_selected": 0.6,
+    }
+    table = lines_of(capsys, round_0=masks, round_1=masks | {"pseudo_labels": audit})
+    assert table["round_0"] == ["305,510,032", "12345.6", "1,234,567", "50.00", "25.00", "–", "–", "–"]
+    assert table["round_1"][-3:] == ["50.00", "40.00", "60.00"]
+    assert table["stage"][3:5] == ["mIoU", "mIoU"]
