@@ -107,7 +107,7 @@ def keep_masks(table: PseudoLabels, shards: Path, path: Path) -> PseudoLabels:
 def remove_obsolete(path: Path, masks: Path | None) -> None:
     """Remove the shards and pseudo-masks of a table, also those that killed runs have left, but for ``masks``."""
     name = re.escape(path.name)
-    ours = re.compile(rf"\.{name}\.shards-[0-9a-f]+|{name}\.{MASKS}-[0-9a-f]{{12}}(\..*)?")
+    ours = re.compile(rf"\.{name}\.shards-.+|{name}\.{MASKS}-[0-9a-f]{{12}}(\..*)?")
     for obsolete in path.parent.iterdir():
         if ours.fullmatch(obsolete.name) and obsolete.is_dir() and obsolete != masks:
             shutil.rmtree(obsolete)
