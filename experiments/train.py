@@ -50,8 +50,9 @@ def train(pipeline: Run, command: TrainCommand | SegmentCommand, task: Task) -> 
     network = build_network(command.model, source, command.seed, option="model", say=pipeline.say)
     options: dict[str, Any] = {"optimizer": command.optimizer, "transfer": command.model.transfer}
     data: LabeledDataModule | PseudoLabeledDataModule = labeled
-    module = task.supervised(network, **options)
-    if command.table is not None:
+    if command.table is None:
+        module = task.supervised(network, **options)
+    else:
         options |= {"pseudo_labels": command.pseudo_labels} | task.of_students()
         module = NoisyStudentModule(network, source.num_classes, **options)
         table, steps_per_epoch = as_path(command.table), command.data.steps_per_epoch
