@@ -1,7 +1,6 @@
 """Distillation: a teacher, a student alone, the same student distilled; what it gained."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -62,7 +61,7 @@ class Distillation:
         if command.table is None:
             require_published_classes(command.teacher, source)
         else:
-            self._taught()  # a table that does not fit shows before the student alone trains
+            self.taught = self._taught(command.table)  # so a table that does not fit shows before anything trains
 
     def run(self) -> dict[str, Any]:
         """Do all stages, each unless it is done."""
@@ -117,10 +116,9 @@ class Distillation:
         )
         return self.fitting.fit(stage, module, self.data, self.command.trainer)
 
-    def _taught(self) -> PseudoLabeledDataModule:
-        command = self.command
-        path, steps = Path(command.table or "").expanduser(), self.data.steps_per_epoch
-        return build_pseudo_labeled(self.labeled, path, command.pseudo_labels, steps_per_epoch=steps)
+    def _taught(self, table: str) -> PseudoLabeledDataModule:
+        labels, steps = self.command.pseudo_labels, self.data.steps_per_epoch
+        return build_pseudo_labeled(self.labeled, as_path(table), labels, steps_per_epoch=steps)
 
     def learn_from_table(self, stage: Stage) -> Record:
         """Train the student on its labels and on what a table says of the other images."""
@@ -133,7 +131,7 @@ class Distillation:
             transfer=command.student.transfer,
             **self.task.of_students(),
         )
-        return self.fitting.fit(stage, module, self._taught(), command.trainer)
+        return self.fitting.fit(stage, module, self.taught, command.trainer)
 
     def _learn_supervised(self, stage: Stage, *, all_labels: bool) -> Record:
         steps = self.data.steps_per_epoch

@@ -88,7 +88,7 @@ class InputImages:
 
 def reason(error: BadImageError) -> str:
     """Return what is wrong with a file; what training could do about it, after the last semicolon, is left out."""
-    return str(error).rpartition("; ")[0].replace("--data.", "--")
+    return (str(error).rpartition("; ")[0] or str(error)).replace("--data.", "--")
 
 
 def without_suffix(path: str) -> str:
