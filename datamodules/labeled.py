@@ -87,6 +87,16 @@ class LabeledDataModule(LightningDataModule):
         }
 
     @property
+    def num_images(self) -> dict[str, int]:
+        """Number of images with labels to train on, for validation, for tests."""
+        return {"labeled": len(self.train), "validation": len(self.validation), "test": len(self.test)}
+
+    @property
+    def images_per_step(self) -> int:
+        """Images of a training batch, over all processes together."""
+        return self.batch_size
+
+    @property
     def num_classes(self) -> int:
         """Number of classes ``K``."""
         return self.source.num_classes

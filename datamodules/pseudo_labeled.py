@@ -6,10 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning import LightningDataModule
 from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor
-from torch.utils.data import DataLoader
 
 from datamodules.batch import Batch, PixelBatch, make_batch
 from datamodules.labeled import LabeledDataModule, require_counts, start_epoch
@@ -18,13 +16,14 @@ from datamodules.pseudo_labels import PseudoLabels
 from datamodules.pseudo_masks import TaughtMasks, count_pixels, open_masks, select_pixels
 from datamodules.selection import Labels, Selection, select
 from datamodules.sources.source import MaskReader, Samples
+from datamodules.two_streams import TwoStreamDataModule
 from datamodules.unlabeled import no_pool
 from datamodules.views import View
 
 EXAMPLES = 3
 
 
-class PseudoLabeledDataModule(LightningDataModule):
+class PseudoLabeledDataModule(TwoStreamDataModule):
     """A stream of labelled batches and one of pseudo-labelled batches, side by side.
 
     A training batch is ``{"labeled": Batch, "pseudo_labeled": Batch}``; the targets of the second are a teacher's:
@@ -66,13 +65,11 @@ class PseudoLabeledDataModule(LightningDataModule):
         steps_per_epoch: int | None = None,
         teacher_digest: str | None = None,
     ) -> None:
-        super().__init__()
         require_counts(steps_per_epoch=steps_per_epoch)
         name = str(table) if isinstance(table, Path) else "pseudo-label table"
         table = PseudoLabels.read(table) if isinstance(table, Path) else table
         require_origin(name, table, labeled, teacher_digest)
-        self.labeled = labeled
-        self.batch_size = pseudo_labeled_batch_size(labeled.batch_size, pseudo_labeled_ratio)
+        super().__init__(labeled, pseudo_labeled_batch_size(labeled.batch_size, pseudo_labeled_ratio))
         pool = pool_of(labeled)
         samples = pool.select(find_rows(name, pool, table.ids))
         self.selection, masks = choose(
@@ -89,19 +86,9 @@ class PseudoLabeledDataModule(LightningDataModule):
         self.steps_per_epoch = steps_per_epoch or max(1, len(self.selection) // self.batch_size)
 
     @property
-    def split(self) -> dict[str, object]:
-        """What decides which samples are trained on, validated on and tested on."""
-        return self.labeled.split
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes ``K``."""
-        return self.labeled.num_classes
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """``K`` names, in the order of the class indices."""
-        return self.labeled.class_names
+    def num_images(self) -> dict[str, int]:
+        """Number of images with labels, with pseudo-labels that are taught, for validation, for tests."""
+        return self.labeled.num_images | {"pseudo_labeled": len(self.selection)}
 
     def train_dataloader(self) -> CombinedLoader:
         """Return both streams, with as many batches."""
@@ -113,14 +100,6 @@ class PseudoLabeledDataModule(LightningDataModule):
             self.labeled.num_workers,
         )
         return CombinedLoader({"labeled": labeled, "pseudo_labeled": pseudo_labeled}, mode="min_size")
-
-    def val_dataloader(self) -> DataLoader[PixelBatch]:
-        """Return the validation samples, each once."""
-        return self.labeled.val_dataloader()
-
-    def test_dataloader(self) -> DataLoader[PixelBatch]:
-        """Return the test samples, each once."""
-        return self.labeled.test_dataloader()
 
     def on_after_batch_transfer(
         self, batch: PixelBatch | dict[str, PixelBatch], dataloader_idx: int

@@ -1,7 +1,6 @@
 """Unlabelled images beside labelled ones."""
 
 import torch
-from lightning import LightningDataModule
 from lightning.pytorch.utilities import CombinedLoader
 from torch.utils.data import DataLoader
 
@@ -9,10 +8,11 @@ from datamodules.batch import Batch, PixelBatch, make_batch
 from datamodules.labeled import LabeledDataModule, require_counts, start_epoch
 from datamodules.loaders import stream_loader
 from datamodules.sources.source import IGNORE_INDEX
+from datamodules.two_streams import TwoStreamDataModule
 from datamodules.views import Mixing, View
 
 
-class UnlabeledDataModule(LightningDataModule):
+class UnlabeledDataModule(TwoStreamDataModule):
     """A stream of labelled batches and one of unlabelled batches, side by side.
 
     A training batch is ``{"labeled": Batch, "unlabeled": Batch}``; the targets of the second are -1, in masks 255 where
@@ -36,30 +36,18 @@ class UnlabeledDataModule(LightningDataModule):
         view: View | None = None,
         steps_per_epoch: int | None = None,
     ) -> None:
-        super().__init__()
         require_counts(unlabeled_batch_size=batch_size, steps_per_epoch=steps_per_epoch)
         if labeled.pool is None:
             raise no_pool(labeled, "which leaves the other samples unlabelled, or a source with unlabelled images")
-        self.labeled = labeled
+        super().__init__(labeled, batch_size)
         self.pool = labeled.pool.without_targets()
-        self.batch_size = batch_size
         self.views = {"labeled": labeled.view, "unlabeled": view or labeled.view}
         self.steps_per_epoch = steps_per_epoch or max(1, len(self.pool) // batch_size)
 
     @property
-    def split(self) -> dict[str, object]:
-        """What decides which samples are trained on, validated on and tested on."""
-        return self.labeled.split
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes ``K``."""
-        return self.labeled.num_classes
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """``K`` names, in the order of the class indices."""
-        return self.labeled.class_names
+    def num_images(self) -> dict[str, int]:
+        """Number of images with labels, without, for validation, for tests."""
+        return self.labeled.num_images | {"unlabeled": len(self.pool)}
 
     def train_dataloader(self) -> CombinedLoader:
         """Return both streams, with as many batches."""
@@ -74,14 +62,6 @@ class UnlabeledDataModule(LightningDataModule):
         )
         labeled = self.labeled.labeled_stream(self.steps_per_epoch, epoch)
         return CombinedLoader({"labeled": labeled, "unlabeled": unlabeled}, mode="min_size")
-
-    def val_dataloader(self) -> DataLoader[PixelBatch]:
-        """Return the validation samples, each once."""
-        return self.labeled.val_dataloader()
-
-    def test_dataloader(self) -> DataLoader[PixelBatch]:
-        """Return the test samples, each once."""
-        return self.labeled.test_dataloader()
 
     def predict_dataloader(self) -> DataLoader[PixelBatch]:
         """Return the unlabelled samples, each once, in order, un-augmented."""

@@ -20,11 +20,11 @@ from experiments.commands import (
     NetworksCommand,
     PseudoLabelCommand,
     SegmentCommand,
-    SelfTrainCommand,
     TrainCommand,
 )
 from experiments.interruption import Interrupted, raise_on_signals
 from experiments.predict_settings import PredictCommand
+from experiments.self_train_settings import SelfTrainCommand
 
 COMMANDS: dict[str, tuple[type, str]] = {
     "train": (TrainCommand, "experiments.train"),

@@ -9,9 +9,9 @@ from torch import nn
 from datamodules.labeled import LabeledDataModule
 from experiments.building import build_labeled, labeled_subset
 from experiments.building_networks import build_network
-from experiments.commands import SelfTrainCommand
 from experiments.guard import compare_networks, describe_verdict, judge
 from experiments.rounds import RoundSettings
+from experiments.self_train_settings import SelfTrainCommand
 from experiments.settings import AugmentationSettings
 from experiments.stage import Record, Stage
 from experiments.supervised import learn_supervised, with_epochs

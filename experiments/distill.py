@@ -17,6 +17,7 @@ from experiments.stage import Record, Stage
 from experiments.supervised import learn_supervised, require_published_classes, teach, teacher_settings, trained_teacher
 from experiments.tables import MEASURES, percent, print_table
 from experiments.tasks import Task
+from experiments.tracking import model_artifact
 from experiments.training import Fitting
 from lightning_modules.distillation import DistillationModule
 from lightning_modules.noisy_student import NoisyStudentModule
@@ -114,7 +115,9 @@ class Distillation:
             transfer=self.command.student.transfer,
             **self.task.of_students(),
         )
-        return self.fitting.fit(stage, module, self.data, self.command.trainer)
+        uses = f"{model_artifact(self.pipeline.name, 'teacher')}:best"
+        is_ours = self.pipeline.records["teacher"]["checkpoint"] is not None
+        return self.fitting.fit(stage, module, self.data, self.command.trainer, uses=uses if is_ours else None)
 
     def _taught(self, table: str) -> PseudoLabeledDataModule:
         labels, steps = self.command.pseudo_labels, self.data.steps_per_epoch

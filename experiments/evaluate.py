@@ -39,7 +39,8 @@ def run(command: EvaluateCommand) -> dict[str, Any]:
     pipeline = Run("evaluate", command)
     data = build_labeled(source, command)
     module = Task(source).supervised(network)
-    record = Fitting(pipeline).evaluate(module, data, command.trainer, command.checkpoint)
+    directory = pipeline.directory / "stages" / "0-evaluate"
+    record = Fitting(pipeline).evaluate(module, data, command.trainer, directory, command.checkpoint)
     if command.knn:
         metrics, used = evaluate_neighbors(network, data, command, pipeline, "val/loss" in record["metrics"])
         record = record | {"metrics": record["metrics"] | metrics, "knn_neighbors": used}

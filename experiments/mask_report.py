@@ -50,19 +50,34 @@ def report_masks(
     of_classes, of_images = measure(network, samples, len(class_names), device, batch_size)
     measured = (~of_images.isnan()).nonzero().flatten()
     worst = measured[of_images[measured].argsort(stable=True)[:num_examples]]
-    spread = torch.linspace(0, len(samples) - 1, min(num_examples, len(samples))).round().long()
-    titles = {"overlays": [title_of(samples, index) for index in spread.tolist()]}
-    titles["worst"] = [f"IoU {100 * of_images[index]:.1f} %: {title_of(samples, index)}" for index in worst.tolist()]
-    for name, indices in (("overlays", spread), ("worst", worst)):
-        images = masked_images(network, samples, indices, titles[name], device)
-        if images:
-            draw_masks(directory / f"{name}.png", images, class_names)
+    draw_examples(directory / "overlays.png", network, samples, class_names, device, num_examples)
+    titles = [f"IoU {100 * of_images[index]:.1f} %: {title_of(samples, index)}" for index in worst.tolist()]
+    images = masked_images(network, samples, worst, titles, device)
+    if images:
+        draw_masks(directory / "worst.png", images, class_names)
     draw_ious(directory / "class_iou.png", of_classes.tolist(), class_names)
     return {
         "mean_iou": plain(of_classes.nanmean()),
         "class_iou": {name: plain(iou) for name, iou in zip(class_names, of_classes, strict=True)},
         "worst": [describe(samples, index) | {"mean_iou": plain(of_images[index])} for index in worst.tolist()],
     }
+
+
+def draw_examples(
+    path: Path,
+    network: nn.Module,
+    samples: Samples,
+    class_names: Sequence[str],
+    device: torch.device,
+    num_examples: int = 6,
+) -> None:
+    """Draw images evenly spread over the samples, those that can be read, with their masks and what is predicted."""
+    network = network.to(device).eval()
+    spread = torch.linspace(0, len(samples) - 1, min(num_examples, len(samples))).round().long()
+    titles = [title_of(samples, index) for index in spread.tolist()]
+    images = masked_images(network, samples, spread, titles, device)
+    if images:
+        draw_masks(path, images, class_names)
 
 
 def measure(

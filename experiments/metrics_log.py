@@ -63,6 +63,10 @@ class MetricsLog(Logger):
         if self.rows:
             self.write()
 
+    def last(self, metric: str) -> list[Any]:
+        """Return the value of a metric that was logged last; nothing where there is none."""
+        return [row[metric] for _, row in sorted(self.rows.items()) if metric in row][-1:]
+
     def write(self) -> None:
         """Write all rows."""
         names = {name for row in self.rows.values() for name in row}

@@ -10,8 +10,8 @@ from datamodules.selection import class_thresholds
 from datamodules.sources.source import Source
 from experiments.building import build_mixing, build_view, has_masks
 from experiments.building_networks import build_network
-from experiments.commands import SelfTrainCommand
 from experiments.rounds import RoundSettings
+from experiments.self_train_settings import SelfTrainCommand
 from experiments.supervised import build_teacher, with_epochs
 from lightning_modules.optimizers import create_optimizer, create_schedule
 from lightning_modules.settings import require

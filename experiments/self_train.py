@@ -13,7 +13,6 @@ from datamodules.sources.source import Source
 from experiments.audit_plots import draw_audit
 from experiments.building import build_labeled, build_source, build_view
 from experiments.building_networks import build_network
-from experiments.commands import SelfTrainCommand
 from experiments.conclusion import Conclusion
 from experiments.files import file_digest
 from experiments.guard import MOST_REJECTED, describe_verdict, judge
@@ -22,10 +21,12 @@ from experiments.pseudo_label_settings import PseudoLabelSettings
 from experiments.round_checks import have_same_shape, require_trainable
 from experiments.rounds import RoundSettings, next_larger, resolve_rounds
 from experiments.run import Run
+from experiments.self_train_settings import SelfTrainCommand
 from experiments.stage import Record, Stage
 from experiments.supervised import averaging, teach, teacher_settings, trained_teacher, with_epochs
 from experiments.tables import print_table
 from experiments.tasks import Task
+from experiments.tracking import model_artifact, table_artifact
 from experiments.training import Fitting
 from lightning_modules.networks import count_parameters
 from lightning_modules.networks.description import describe_network
@@ -126,7 +127,8 @@ class SelfTraining:
         path = stage.relative(self._table(number))
         known = numbers | {"teacher": table.metadata.teacher, "confidence_threshold": settings.confidence_threshold}
         picture = self.draw(number, numbers)
-        self.fitting.tracking(stage).log_table(self._table(number), known, f"round-{number}", picture)
+        taught_by = f"{model_artifact(self.pipeline.name, self.teacher)}:best"
+        self.fitting.tracking(stage).log_table(self._table(number), known, f"round-{number}", picture, taught_by)
         return {
             "seconds": round(seconds, 2),
             "teacher": table.metadata.teacher,
@@ -149,7 +151,8 @@ class SelfTraining:
         )
         trainer = with_epochs(self.command.trainer, settings.max_epochs)
         callbacks = averaging(settings.ema_decay)
-        record = self.fitting.fit(stage, module, data, trainer, callbacks, uses=f"round_{number}_labels")
+        uses = f"{table_artifact(self.pipeline.name, f'round_{number}_labels')}:latest"
+        record = self.fitting.fit(stage, module, data, trainer, callbacks, uses)
         verdict = judge(
             module.network,
             self.trained(self.teacher),

@@ -41,7 +41,7 @@ def teach(
     """
     network = build_teacher(teacher, data.source, fitting.run.settings.seed)
     if teacher.checkpoint is not None or not teacher.train:
-        return fitting.evaluate(task.supervised(network), data, trainer, teacher.checkpoint)
+        return fitting.evaluate(task.supervised(network), data, trainer, stage.directory, teacher.checkpoint)
     trainer = with_epochs(trainer, teacher.max_epochs)
     return learn_supervised(stage, fitting, network, data, teacher.optimizer, trainer, task, teacher.transfer)
 

@@ -13,6 +13,10 @@ from urllib.parse import urlparse
 
 from lightning.pytorch.loggers import Logger, WandbLogger
 
+from experiments.collecting import PredictionCollector
+from experiments.stage import Stage
+from experiments.tracked_outcome import log_checkpoints, outcome_of
+
 DEFAULT_URL = "https://api.wandb.ai"
 CONNECT_SECONDS = 3.0
 Mode = Literal["online", "offline", "off"]
@@ -75,6 +79,7 @@ class StageTracking:
         stage: name of the stage, which is the job type.
         run_id: fixed, so that a resumed stage goes on in the run it began.
         config: settings of the stage.
+        checkpoints: whether checkpoints are artifacts.
     """
 
     mode: Mode
@@ -83,6 +88,7 @@ class StageTracking:
     stage: str
     run_id: str
     config: dict[str, Any]
+    checkpoints: bool = True
 
     def start(self) -> Any:
         """Start or resume the run and return it, ``None`` where tracking is off."""
@@ -107,25 +113,39 @@ class StageTracking:
         """Return a logger of the run, ``None`` where tracking is off.
 
         Args:
-            uses: name of the artifact that the stage learns from, for the lineage.
+            uses: the artifact that the stage learns from, ``NAME:ALIAS``, for the lineage.
         """
         run = self.start()
         if run is None:
             return None
+        self._note_use(run, uses)
+        return WandbLogger(experiment=run)
+
+    def _note_use(self, run: Any, uses: str | None) -> None:
         if uses is not None:
             run.config.update({"uses_artifact": uses}, allow_val_change=True)
             if self.mode == "online":  # W&B has no lineage offline
                 note_lineage(run, uses)
-        return WandbLogger(experiment=run)
 
-    def log_table(self, path: Path, numbers: dict[str, Any], alias: str, picture: Path) -> None:
-        """Log a pseudo-label table as an artifact, what is known of it as the run's summary, and its picture."""
+    def log_table(
+        self, path: Path, numbers: dict[str, Any], alias: str, picture: Path, uses: str | None = None
+    ) -> None:
+        """Log a pseudo-label table as an artifact, what is known of it as the run's summary, and its picture.
+
+        Args:
+            path: the table.
+            numbers: what is known of it.
+            alias: of the artifact.
+            picture: of the audit.
+            uses: the artifact that made it, ``NAME:ALIAS``, for the lineage.
+        """
         run = self.start()
         if run is None:
             return
         import wandb
 
-        artifact = wandb.Artifact(artifact_name(self.run_name, self.stage), type="pseudo-labels", metadata=numbers)
+        self._note_use(run, uses)
+        artifact = wandb.Artifact(table_artifact(self.run_name, self.stage), type="pseudo-labels", metadata=numbers)
         artifact.add_file(str(path))
         run.log_artifact(artifact, aliases=["latest", alias])
         scalars = {name: value for name, value in numbers.items() if isinstance(value, int | float)}
@@ -133,20 +153,45 @@ class StageTracking:
         run.log({"pseudo_labels/audit": wandb.Image(str(picture))})
         finish_wandb()
 
+    def log_outcome(
+        self, stage: Stage, collector: PredictionCollector, summary: dict[str, float], metrics: dict[str, float]
+    ) -> None:
+        """Log what a finished fit reached: its summary, its test, its checkpoints.
+
+        Args:
+            stage: with the files that the collector wrote.
+            collector: which saw the test.
+            summary: what stands in W&B's table of runs beside the last value of every metric.
+            metrics: of the best epoch, which its checkpoint carries.
+        """
+        run = self.start()
+        if run is None:
+            return
+        run.summary.update(summary)
+        run.log(outcome_of(stage.directory, collector))
+        if self.checkpoints:
+            name = model_artifact(self.run_name, self.stage)
+            log_checkpoints(run, name, self.stage, stage.best_checkpoint, stage.last_checkpoint, metrics)
+
 
 def note_lineage(run: Any, uses: str) -> None:
     """Tell W&B that a run learns from an artifact; that it has none, of a stage done offline, is said and no error."""
     import wandb
 
     try:
-        run.use_artifact(f"{uses}:latest")
+        run.use_artifact(uses)
     except (wandb.Error, ValueError) as error:
         print(f"W&B: no lineage from {uses} ({error})", flush=True)
 
 
-def artifact_name(run_name: str, stage: str) -> str:
-    """Return the name of a stage's artifact, of the characters that W&B allows."""
+def table_artifact(run_name: str, stage: str) -> str:
+    """Return the name of the artifact of a stage's pseudo-labels, of the characters that W&B allows."""
     return re.sub(r"[^\w.-]", "-", f"{run_name}-{stage}")
+
+
+def model_artifact(run_name: str, stage: str) -> str:
+    """Return the name of the artifact of a stage's checkpoints."""
+    return table_artifact(run_name, stage) + "-model"
 
 
 def finish_wandb() -> None:

@@ -2,7 +2,6 @@
 
 import dataclasses
 import logging
-import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,8 +13,7 @@ from lightning.pytorch.callbacks import Callback, LearningRateMonitor, Timer
 from lightning.pytorch.loggers import Logger
 
 from datamodules.labeled import LabeledDataModule
-from datamodules.pseudo_labeled import PseudoLabeledDataModule
-from datamodules.unlabeled import UnlabeledDataModule
+from datamodules.two_streams import TwoStreamDataModule
 from experiments.callbacks import (
     BestCheckpoint,
     LastCheckpoint,
@@ -24,17 +22,21 @@ from experiments.callbacks import (
     StageProgressBar,
     StopOnSignals,
 )
+from experiments.collecting import PredictionCollector
+from experiments.mask_report import draw_examples
 from experiments.metrics_log import MetricsLog
+from experiments.prediction_tables import OVERLAYS
+from experiments.records import describe
 from experiments.run import Run
 from experiments.settings import TrainerSettings
 from experiments.stage import Record, Stage
-from experiments.tracking import StageTracking, artifact_name, finish_wandb
+from experiments.tracking import StageTracking, finish_wandb
 from lightning_modules.checkpoints import AtomicCheckpointIO, load_checkpoint
 from lightning_modules.networks import count_parameters
 from lightning_modules.student import StudentModule
 from lightning_modules.weights import read_file
 
-Data: TypeAlias = LabeledDataModule | UnlabeledDataModule | PseudoLabeledDataModule
+Data: TypeAlias = LabeledDataModule | TwoStreamDataModule
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,47 +66,72 @@ class Fitting:
             data: what it is fitted to.
             settings: the trainer's.
             callbacks: beside those that every fit has.
-            uses: stage whose artifact is learned from, for W&B's lineage.
+            uses: artifact that is learned from, ``NAME:ALIAS``, for W&B's lineage.
         """
         resume = stage.resume_checkpoint()
         resume_step = int(load_checkpoint(resume)["global_step"]) if resume else 0
         self.run.say(f"{stage.name}: {count_parameters(module.network):,} parameters{resumed(resume_step)}")
         timer = Timer()
+        collector = PredictionCollector(data.class_names)
         every_fit = [
             timer,
+            collector,
             SplitInCheckpoint(data.split, data.class_names),
             *create_callbacks(stage.last_checkpoint.parent, self.run.settings.seed, module.monitor),
             *callbacks,
         ]
         settings = dataclasses.replace(settings, strategy=strategy_for(module, settings))
-        trainer = create_trainer(settings, every_fit, self._loggers(stage, resume_step, uses), stage.directory)
+        log, tracking = MetricsLog(stage.directory, resume_step), self.tracking(stage)
+        wandb_logger = tracking.logger(uses)
+        loggers = [log, *([wandb_logger] if wandb_logger else [])]
+        trainer = create_trainer(settings, every_fit, loggers, stage.directory)
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
+            last = {f"last/{module.monitor}": value for value in log.last(module.monitor)}
             module.load_state_dict(load_checkpoint(stage.best_checkpoint)["state_dict"])
             metrics = evaluate(trainer, module, data)
+            record = describe(module, trainer, metrics, data) | {
+                "seconds": round(timer.time_elapsed("train"), 2),
+                "steps": trainer.global_step,
+                "epochs": trainer.current_epoch,
+                "images": data.images_per_step * data.steps_per_epoch * trainer.current_epoch,
+                "checkpoint": stage.relative(stage.best_checkpoint),
+            }
+            self._keep(stage.directory, collector, module, data, trainer)
+            tracking.log_outcome(stage, collector, last | {f"best/{module.monitor}": metrics[module.monitor]}, metrics)
         finally:
             finish_wandb()
-        return describe(module, trainer, metrics) | {
-            "seconds": round(timer.time_elapsed("train"), 2),
-            "steps": trainer.global_step,
-            "epochs": trainer.current_epoch,
-            "checkpoint": stage.relative(stage.best_checkpoint),
-        }
+        return record
 
     def evaluate(
-        self, module: StudentModule, data: Data, settings: TrainerSettings, checkpoint: str | Path | None = None
+        self,
+        module: StudentModule,
+        data: Data,
+        settings: TrainerSettings,
+        directory: Path,
+        checkpoint: str | Path | None = None,
     ) -> Record:
         """Evaluate ``module`` as it is on validation and test, return a record without training.
 
         Where its ``checkpoint`` was trained on another split, some of today's validation samples may have been
         trained on: then on test alone.
+
+        Args:
+            module: what is evaluated.
+            data: whose validation and test samples are looked at.
+            settings: the trainer's.
+            directory: where predictions of the test images go.
+            checkpoint: where the module's weights come from.
         """
-        trainer = create_trainer(settings, [StopOnSignals()], False, self.run.directory)
+        collector = PredictionCollector(data.class_names)
+        trainer = create_trainer(settings, [StopOnSignals(), collector], False, self.run.directory)
         metrics = evaluate(trainer, module, data)
+        self._keep(directory, collector, module, data, trainer)
         if checkpoint is not None and read_file(checkpoint).get("split") != data.split:
             self.run.say(f"{checkpoint} was trained on another split of the data: no validation figures of it")
             metrics = {name: value for name, value in metrics.items() if not name.startswith("val/")}
-        return describe(module, trainer, metrics) | {"seconds": None, "steps": None, "checkpoint": None}
+        untrained = dict.fromkeys(("seconds", "steps", "images", "checkpoint"))
+        return describe(module, trainer, metrics, data) | untrained
 
     def device(self, settings: TrainerSettings) -> torch.device:
         """Return the device on which this process computes."""
@@ -114,12 +141,19 @@ class Fitting:
         """Return where the stage's W&B run goes; the first process has it alone."""
         mode = self.run.tracking if self.run.is_main else "off"
         run_id = stage.read_id() if self.run.is_main else ""
-        return StageTracking(mode, self.run.directory, self.run.name, stage.name, run_id, stage.settings)
+        settings, checkpoints = stage.settings, self.run.settings.wandb_checkpoints
+        return StageTracking(mode, self.run.directory, self.run.name, stage.name, run_id, settings, checkpoints)
 
-    def _loggers(self, stage: Stage, resume_step: int, uses: str | None) -> list[Logger]:
-        artifact = None if uses is None else artifact_name(self.run.name, uses)
-        wandb_logger = self.tracking(stage).logger(artifact)
-        return [MetricsLog(stage.directory, resume_step), *([wandb_logger] if wandb_logger else [])]
+    def _keep(
+        self, directory: Path, collector: PredictionCollector, module: StudentModule, data: Data, trainer: Trainer
+    ) -> None:
+        """Write what the test showed, in one process; of masks also a picture."""
+        if not self.run.is_main:
+            return
+        collector.write(directory, data.test)
+        if collector.confusion is not None:
+            device = trainer.strategy.root_device
+            draw_examples(directory / OVERLAYS, module.network, data.test, data.class_names, device)
 
 
 def resumed(step: int) -> str:
@@ -193,20 +227,3 @@ def evaluate(trainer: Trainer, module: StudentModule, data: Data) -> dict[str, f
     for evaluation in (trainer.validate, trainer.test):
         values |= evaluation(module, datamodule=data, verbose=False)[0]
     return {name: float(value) for name, value in values.items()}
-
-
-def describe(module: StudentModule, trainer: Trainer, metrics: dict[str, float]) -> Record:
-    """Return what every record holds: the network's size, where it ran, its metrics."""
-    return {
-        "parameters": count_parameters(module.network),
-        "device": describe_device(trainer.strategy.root_device),
-        "processes": trainer.world_size,
-        "metrics": metrics,
-    }
-
-
-def describe_device(device: torch.device) -> str:
-    """Return the device's name: ``cpu`` with its number of cores, or the GPU's model."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_name(device)
-    return f"{device.type} ({os.cpu_count()} cores)" if device.type == "cpu" else device.type

@@ -116,9 +116,9 @@ class StudentModule(LightningModule):
         """Log ``val/*``."""
         self._log_evaluation("val")
 
-    def test_step(self, batch: Any, batch_idx: int) -> None:
-        """Add a batch to the test metrics."""
-        self._evaluate(batch, "test")
+    def test_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """Add a batch to the test metrics; return the logits, which callbacks may look at."""
+        return self._evaluate(batch, "test")
 
     def on_test_epoch_end(self) -> None:
         """Log ``test/*``."""
@@ -180,12 +180,13 @@ class StudentModule(LightningModule):
                 f"optimizer.lr (it was {self.optimizer_settings.lr}), a warm-up, or trainer.gradient_clip_val"
             )
 
-    def _evaluate(self, batch: Any, split: str) -> None:
+    def _evaluate(self, batch: Any, split: str) -> Tensor:
         images, targets, *_ = batch
-        logits = self(images)
+        logits: Tensor = self(images)
         metrics, mean_loss = self._metrics_of(split)
         metrics.update(logits, targets)
         mean_loss.update(cross_entropy(logits, targets), weight=known_targets(targets).sum())
+        return logits
 
     def _log_evaluation(self, split: str) -> None:
         metrics, mean_loss = self._metrics_of(split)

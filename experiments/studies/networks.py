@@ -22,13 +22,14 @@ from experiments.callbacks import SeedEveryEpoch, StopOnSignals
 from experiments.commands import Command
 from experiments.files import write_atomically
 from experiments.network_settings import NetworkSettings
+from experiments.records import describe
 from experiments.run import Run
 from experiments.stage import Record, Stage
 from experiments.studies.networks_table import format_table
 from experiments.studies.settings import NetworksStudy
 from experiments.supervised import teach, trained_teacher
 from experiments.tasks import Task
-from experiments.training import Fitting, describe, quiet_lightning
+from experiments.training import Fitting, quiet_lightning
 from lightning_modules.classification import ClassificationModule
 from lightning_modules.distillation import DistillationModule
 from lightning_modules.networks import featured_networks
@@ -174,7 +175,7 @@ class StudyOfNetworks:
         trainer = create_plain_trainer(self.command, timer)
         trainer.fit(module, datamodule=self.data)
         (metrics,) = trainer.test(module, datamodule=self.data, verbose=False)
-        record = describe(module, trainer, {name: float(value) for name, value in metrics.items()})
+        record = describe(module, trainer, {name: float(value) for name, value in metrics.items()}, self.data)
         return record | {
             "seconds": round(timer.time_elapsed("train"), 2),
             "steps": trainer.global_step,

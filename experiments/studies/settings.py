@@ -3,8 +3,9 @@
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
-from experiments.commands import Command, SelfTrainCommand, TrainCommand
+from experiments.commands import Command, TrainCommand
 from experiments.network_settings import NetworkSettings, TeacherSettings
+from experiments.self_train_settings import SelfTrainCommand
 from experiments.settings import DataSettings, TrainerSettings
 from lightning_modules.settings import DistillationSettings, OptimizerSettings, require
 

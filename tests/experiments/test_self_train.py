@@ -12,10 +12,10 @@ from datamodules import labeled
 from datamodules.pseudo_labels import PseudoLabels
 from experiments import callbacks, guard, labelling, self_train
 from experiments.command_line import carry_out
-from experiments.commands import FinetuneSettings, SelfTrainCommand
 from experiments.network_settings import NetworkSettings, TeacherSettings
 from experiments.pseudo_label_settings import PseudoLabelSettings
 from experiments.rounds import RoundSettings
+from experiments.self_train_settings import FinetuneSettings, SelfTrainCommand
 from experiments.settings import DataSettings, TrainerSettings
 from lightning_modules.checkpoints import load_checkpoint, load_network
 from lightning_modules.teacher import state_digest

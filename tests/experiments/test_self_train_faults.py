@@ -10,9 +10,10 @@ from datamodules.pseudo_label_writer import PseudoLabelWriter
 from datamodules.pseudo_labels import PseudoLabels
 from experiments import self_train
 from experiments.command_line import carry_out
-from experiments.commands import SelfTrainCommand, TrainCommand
+from experiments.commands import TrainCommand
 from experiments.network_settings import NetworkSettings
 from experiments.pseudo_label_settings import PseudoLabelSettings
+from experiments.self_train_settings import SelfTrainCommand
 from lightning_modules.settings import OptimizerSettings
 from tests.datamodules.test_pseudo_labels import fill_disk
 from tests.experiments.test_self_train import ROUND, command, require_same

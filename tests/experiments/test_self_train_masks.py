@@ -12,10 +12,11 @@ from datamodules.sources import create_source
 from datamodules.sources.source import MaskArray
 from experiments import building, self_train
 from experiments.command_line import carry_out
-from experiments.commands import DistillCommand, PseudoLabelCommand, SegmentCommand, SelfTrainCommand
+from experiments.commands import DistillCommand, PseudoLabelCommand, SegmentCommand
 from experiments.network_settings import NetworkSettings, TeacherSettings
 from experiments.pseudo_label_settings import PseudoLabelSettings, SelectionSettings
 from experiments.rounds import RoundSettings
+from experiments.self_train_settings import SelfTrainCommand
 from experiments.settings import AugmentationSettings, DataSettings, TrainerSettings
 from lightning_modules.checkpoints import load_network
 from lightning_modules.teacher import state_digest
