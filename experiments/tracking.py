@@ -91,11 +91,13 @@ class StageTracking:
     checkpoints: bool = True
 
     def start(self) -> Any:
-        """Start or resume the run and return it, ``None`` where tracking is off."""
+        """Start or resume the run, unless it is going on, and return it; ``None`` where tracking is off."""
         if self.mode == "off":
             return None
         import wandb
 
+        if wandb.run is not None and wandb.run.id == self.run_id:
+            return wandb.run
         return wandb.init(
             project=os.environ.get("WANDB_PROJECT", "teacher-student-lightning"),
             name=f"{self.run_name}/{self.stage}",

@@ -44,4 +44,7 @@ def test_the_audit_is_in_the_labels_run_as_numbers_and_as_a_picture(tmp_path, mo
     teacher = results_of(tmp_path)["stages"]["round_1_labels"]["teacher"]
     for known in (teacher, "confidence_threshold", "per_class", "round-1"):
         assert known in artifact
-    assert "loop-round_1_labels" in json.dumps(runs["round_1"][1])  # the student's run names what it learned from
+    assert "loop-round_1_labels:latest" in json.dumps(runs["round_1"][1])  # the student's run names its table,
+    assert "loop-round_0-model:best" in json.dumps(records)  # and the table's its teacher
+    models = [record["artifact"] for record in runs["round_1"][1] if record["type"] == "artifact"]
+    assert ["best", "latest", "round-1"] in [sorted(each["aliases"]) for each in models]

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from experiments import tracking
-from experiments.tracking import StageTracking, artifact_name, finish_wandb, note_lineage, resolve_mode
+from experiments.tracking import StageTracking, finish_wandb, note_lineage, resolve_mode, table_artifact
 from tests.conftest import run_command
 
 
@@ -101,6 +101,30 @@ def test_a_pipeline_is_one_group_of_one_run_a_stage(tmp_path):
     for of_run in records:
         assert of_run[-1]["type"] == "exit"
         assert any("test/accuracy" in json.dumps(record) for record in of_run if record["type"] == "history")
+        stage = next(record["run"]["job_type"] for record in of_run if record["type"] == "run")
+        assert_outcome_is_told(of_run, tmp_path / "run", stage)
+    distilled = next(of_run for of_run in records if '"student_distilled"' in json.dumps(of_run))
+    assert "run-teacher-model:best" in json.dumps(distilled)  # lineage, in the configuration where W&B is offline
+
+
+def assert_outcome_is_told(records: list[dict], run: Path, stage: str) -> None:
+    """Assert that a stage's W&B run has its summary, the tables and charts of its test, and its checkpoints."""
+    summary = {}
+    for record in records:
+        if record["type"] == "summary":
+            summary |= record["summary"]["update"]
+    results = json.loads((run / "results.json").read_text())["stages"][stage]
+    assert summary["best/val/accuracy"] == pytest.approx(results["metrics"]["val/accuracy"])
+    assert summary["last/val/accuracy"] == pytest.approx(results["metrics"]["val/accuracy"])  # of one epoch
+    assert summary["test/accuracy"] == pytest.approx(results["metrics"]["test/accuracy"])
+    for key in ("test/examples", "test/confusion_matrix_table", "test/reliability_table"):
+        assert any(name.startswith(key) for name in summary), key
+    artifacts = [record["artifact"] for record in records if record["type"] == "artifact"]
+    models = [each for each in artifacts if each["name"] == f"run-{stage}-model"]
+    assert [set(each["aliases"]) - {"latest"} for each in models] == [{"last"}, {"best"}]
+    assert {content["path"] for each in models for content in each["manifest"]["contents"]} == {"model.ckpt"}
+    environment = next(record["run"] for record in records if record["type"] == "run")
+    assert environment["config"]["update"]["trainer"]["max_epochs"] == 1
 
 
 def test_a_pseudo_label_table_is_an_artifact_that_its_student_names(tmp_path):
@@ -114,7 +138,7 @@ def test_a_pseudo_label_table_is_an_artifact_that_its_student_names(tmp_path):
     numbers = {"accuracy": 0.9, "teacher": "abc", "confidence_threshold": 0.5}
     labels.log_table(table, numbers, alias="round-1", picture=picture)
     student = StageTracking(stage="round_1", run_id="student", **options)
-    assert student.logger(uses=artifact_name("my run", "round_1_labels")) is not None
+    assert student.logger(uses=table_artifact("my run", "round_1_labels") + ":latest") is not None
     finish_wandb()
 
     written = {
@@ -135,5 +159,5 @@ def test_an_artifact_that_is_not_there_costs_the_lineage_alone(capsys):
         def use_artifact(self, name):
             raise wandb.CommError(f"{name} not found")
 
-    note_lineage(Run(), "loop-round_1_labels")
+    note_lineage(Run(), "loop-round_1_labels:latest")
     assert "W&B: no lineage from loop-round_1_labels (loop-round_1_labels:latest not found)" in capsys.readouterr().out
