@@ -102,6 +102,7 @@ class TeacherSettings(NetworkSettings):
         train: train the teacher first; false takes it as its checkpoint or its published weights have it.
         max_epochs: epochs of the teacher; null takes those of the trainer.
         optimizer: the teacher's optimizer and schedule.
+        ema_decay: validate and keep the moving average of its weights, with this decay a step; null: none.
     """
 
     DEFAULT: ClassVar[str] = "cnn_large"
@@ -109,9 +110,11 @@ class TeacherSettings(NetworkSettings):
     train: bool = True
     max_epochs: int | None = None
     optimizer: OptimizerSettings = field(default_factory=OptimizerSettings)
+    ema_decay: float | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require_decay("teacher.ema_decay", self.ema_decay)
         require(
             self.max_epochs is None or self.max_epochs >= 1, "teacher.max_epochs", self.max_epochs, "1 or more, or null"
         )
@@ -127,3 +130,8 @@ class TeacherSettings(NetworkSettings):
             self.transfer.mode,
             "full: this teacher is not trained; to adapt a checkpoint, use the command train and give what it writes",
         )
+
+
+def require_decay(option: str, decay: float | None) -> None:
+    """Raise a ``ValueError`` unless a decay of moving averages lies in (0, 1), or is ``None``."""
+    require(decay is None or 0 < decay < 1, option, decay, "a decay in (0, 1), such as 0.999, or null")

@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from jsonargparse import ArgumentParser
 
-from experiments.network_settings import NetworkSettings
+from experiments.network_settings import NetworkSettings, require_decay
 from experiments.pseudo_label_settings import PseudoLabelSettings
 from experiments.settings import AugmentationSettings
 from lightning_modules.settings import OptimizerSettings, require
@@ -46,8 +46,7 @@ class RoundSettings:
         for option in ("max_epochs", "steps_per_epoch"):
             value = getattr(self, option)
             require(value is None or value >= 1, option, value, "1 or more, or null")
-        decay = self.ema_decay
-        require(decay is None or 0 < decay < 1, "ema_decay", decay, "a decay in (0, 1), such as 0.999, or null")
+        require_decay("ema_decay", self.ema_decay)
         for option in ("mixup_alpha", "cutmix_alpha"):
             value = getattr(self.noise, option)
             require(value == 0, f"noise.{option}", value, "0: only labelled images are mixed, by labeled_noise")

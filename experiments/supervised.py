@@ -43,7 +43,8 @@ def teach(
     if teacher.checkpoint is not None or not teacher.train:
         return fitting.evaluate(task.supervised(network), data, trainer, stage.directory, teacher.checkpoint)
     trainer = with_epochs(trainer, teacher.max_epochs)
-    return learn_supervised(stage, fitting, network, data, teacher.optimizer, trainer, task, teacher.transfer)
+    optimizer, transfer = teacher.optimizer, teacher.transfer
+    return learn_supervised(stage, fitting, network, data, optimizer, trainer, task, transfer, teacher.ema_decay)
 
 
 def teacher_settings(teacher: TeacherSettings) -> dict[str, Any]:
