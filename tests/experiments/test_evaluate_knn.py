@@ -12,6 +12,7 @@ import torch
 from experiments.building import build_labeled, build_source
 from experiments.command_line import carry_out
 from experiments.commands import EvaluateCommand
+from experiments.prediction_tables import read_predictions
 from experiments.settings import DataSettings, TrainerSettings
 from lightning_modules.checkpoints import AtomicCheckpointIO
 from lightning_modules.classification import ClassificationModule
@@ -146,6 +147,20 @@ def test_two_processes_vote_with_the_same_bank(tmp_path, checkpoint):
     record = json.loads((tmp_path / "e" / "results.json").read_text())["stages"]["evaluate"]
     assert record["processes"] == 2
     assert {name: value for name, value in record["metrics"].items() if "knn" in name} == expected_accuracy(network)
+    assert_predictions_are_those_of(network, tmp_path / "e" / "stages" / "0-evaluate" / "predictions.parquet")
+
+
+def assert_predictions_are_those_of(network, path):
+    """Assert that a table has every test image of the digits once, with what the network says of it."""
+    test = build_source(DATA).test
+    with torch.no_grad():
+        confidences, labels = network(test.images(torch.arange(len(test))) / 255).softmax(dim=1).max(dim=1)
+    order = test.ids.argsort()
+    found = read_predictions(path)
+    assert found.ids.tolist() == test.ids[order].tolist()
+    assert found.targets.tolist() == test.targets[order].tolist()
+    assert found.labels.tolist() == labels[order].tolist()
+    assert found.confidences.tolist() == pytest.approx(confidences[order].tolist(), abs=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,9 @@ import torch
 
 from datamodules.sources import create_source
 from experiments.__main__ import main
+from experiments.prediction_tables import read_confusion
 from lightning_modules.checkpoints import load_network
-from lightning_modules.segmentation_metrics import SegmentationMetrics
+from lightning_modules.segmentation_metrics import SegmentationMetrics, class_ious
 
 SCENES = ["--data.source", "digit_scenes", "--data.num_scenes", "40", "--data.side", "32", "--data.batch_size", "8"]
 ALWAYS = ["--wandb", "off", "--trainer.accelerator", "cpu", "--trainer.enable_progress_bar", "false"]
@@ -49,6 +50,10 @@ def test_the_figures_are_those_of_the_checkpoint(segmented):
     assert list(results["masks"]["class_iou"]) == ["background", *"0123456789"]
     assert len(results["masks"]["worst"]) == 2
     assert all((segmented / name).is_file() for name in ("overlays.png", "class_iou.png", "worst.png"))
+    class_names, confusion = read_confusion(segmented / "stages" / "0-train" / "confusion.csv")
+    assert class_names == ["background", *"0123456789"]
+    assert float(class_ious(torch.from_numpy(confusion).double()).nanmean()) == pytest.approx(expected["mean_iou"])
+    assert (segmented / "stages" / "0-train" / "overlays.png").is_file()
 
 
 def test_evaluate_measures_the_same(segmented, tmp_path):

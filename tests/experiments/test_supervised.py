@@ -11,7 +11,7 @@ from experiments.settings import TrainerSettings
 from experiments.supervised import build_teacher, teach, trained_teacher
 from experiments.tasks import Task
 from experiments.training import Fitting
-from lightning_modules.checkpoints import AtomicCheckpointIO
+from lightning_modules.checkpoints import AtomicCheckpointIO, load_checkpoint
 from lightning_modules.classification import ClassificationModule
 from lightning_modules.networks import create_network
 from lightning_modules.settings import TransferSettings
@@ -65,3 +65,17 @@ def test_no_teacher_has_a_classifier_that_nobody_trained(pipeline, source, tmp_p
     published = TeacherSettings(network="resnet18", pretrained=True, train=False)
     with pytest.raises(ValueError, match=r"teacher.train: got False, but resnet18 was published for 1000 classes"):
         do(pipeline, published, source)
+
+
+def test_a_teacher_may_be_the_average_of_its_weights(pipeline, source):
+    averaged = TeacherSettings(network="cnn_tiny", max_epochs=2, ema_decay=0.9)
+    do(pipeline, averaged, source)
+    last = load_checkpoint(pipeline.directory / "stages" / "0-teacher" / "checkpoints" / "last.ckpt")
+    averages, weights = last["state_dict"], last["current_model_state"]
+    assert averages.keys() == weights.keys()
+    assert not any(torch.equal(averages[name], weights[name]) for name in weights if name.endswith(".weight"))
+
+
+def test_a_decay_that_is_none_is_named():
+    with pytest.raises(ValueError, match=r"teacher.ema_decay: got 1.5, expected a decay in \(0, 1\)"):
+        TeacherSettings(ema_decay=1.5)
