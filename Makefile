@@ -4,7 +4,7 @@ BIN    := $(VENV)/bin
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup train distill self-train segment distill-masks self-train-masks benchmark check test clean
+.PHONY: help setup train distill self-train segment distill-masks self-train-masks results report sync benchmark check test clean
 
 help:  ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,7 +13,7 @@ help:  ## show this list
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev,wandb]' --constraint constraints.txt
+	$(BIN)/python -m pip install --quiet --editable '.[dev,wandb,export,sweep]' --constraint constraints.txt
 	@touch $@
 
 setup: $(VENV)/installed  ## make .venv and install what is needed
@@ -35,6 +35,15 @@ distill-masks: setup  ## distill, on scenes of which a tenth have masks
 
 self-train-masks: setup  ## self-train, on scenes of which a twentieth have masks
 	$(BIN)/python -m experiments self-train --config experiments/configs/digit_scenes_self_train.yaml $(ARGS)
+
+results: setup  ## five seeds of make distill: the table of the README, with intervals
+	$(BIN)/python -m experiments compare --config experiments/configs/results.yaml $(ARGS)
+
+report: setup  ## write a run's report anew and print its path: make report RUN=runs/NAME (default: the newest)
+	$(BIN)/python -m experiments report --runs $(or $(RUN),$(shell ls -td runs/*/ 2>/dev/null | head -1)) $(ARGS)
+
+sync: setup  ## upload the W&B runs that were kept offline
+	@find runs -type d -name 'offline-run-*' -prune -exec $(BIN)/wandb sync $(ARGS) {} +
 
 benchmark: setup  ## time our code against its peers, interleaved in one process
 	$(BIN)/python -m experiments.benchmarks $(ARGS)

@@ -22,9 +22,14 @@ from experiments.commands import (
     SegmentCommand,
     TrainCommand,
 )
+from experiments.comparisons.settings import CompareCommand
+from experiments.export_settings import ExportCommand
 from experiments.interruption import Interrupted, raise_on_signals
 from experiments.predict_settings import PredictCommand
+from experiments.preflights.settings import PreflightCommand
+from experiments.reports.settings import ReportCommand
 from experiments.self_train_settings import SelfTrainCommand
+from experiments.sweeps.settings import SweepCommand
 
 COMMANDS: dict[str, tuple[type, str]] = {
     "train": (TrainCommand, "experiments.train"),
@@ -35,6 +40,11 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "inspect-data": (InspectDataCommand, "experiments.inspect_data"),
     "evaluate": (EvaluateCommand, "experiments.evaluate"),
     "predict": (PredictCommand, "experiments.predict"),
+    "export": (ExportCommand, "experiments.export"),
+    "preflight": (PreflightCommand, "experiments.preflights.command"),
+    "compare": (CompareCommand, "experiments.comparisons.command"),
+    "sweep": (SweepCommand, "experiments.sweeps.command"),
+    "report": (ReportCommand, "experiments.reports.command"),
     "networks": (NetworksCommand, "experiments.networks"),
 }
 """Each command's settings, and the module whose ``run`` carries it out."""
@@ -109,15 +119,24 @@ def build_parser(command: str, program: Program = EXPERIMENTS) -> CommandParser:
 def main(arguments: Sequence[str], program: Program = EXPERIMENTS) -> int:
     """Run a command and return the exit status: 0 done, 1 failed, 2 bad input, 130 or 143 interrupted."""
     command, rest = split_command(arguments, program)
+    settings, debug = parse(command, rest, program)
+    return carry_out(command, settings, debug, program)
+
+
+def parse(command: str, arguments: Sequence[str], program: Program = EXPERIMENTS) -> tuple[Any, bool]:
+    """Return a command's settings, and whether an error's traceback is to be shown.
+
+    Raises:
+        SystemExit: with status 2, when the mistake was named.
+    """
     parser = build_parser(command, program)
-    namespace = parser.parse_args(list(rest))
+    namespace = parser.parse_args(list(arguments))
     debug = namespace.pop("debug")
     namespace.pop("config", None)
     try:
-        settings = program.commands[command][0](**vars(parser.instantiate(namespace)))
+        return program.commands[command][0](**vars(parser.instantiate(namespace))), debug
     except ValueError as error:
         parser.error(qualified(str(error), vars(namespace.as_flat())))
-    return carry_out(command, settings, debug, program)
 
 
 def qualified(message: str, options: dict[str, Any]) -> str:

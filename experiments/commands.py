@@ -36,12 +36,14 @@ class Command(DataCommand):
         output: directory of all runs.
         wandb: ``auto`` is online with a key and a network, else offline.
         wandb_checkpoints: log the best and the last checkpoint of each stage as artifacts.
+        report: write report.html and report.md when the run ends.
     """
 
     name: str | None = None
     output: str = "runs"
     wandb: Literal["auto", "online", "offline", "off"] = "auto"
     wandb_checkpoints: bool = True
+    report: bool = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -14,7 +14,7 @@ def open_atomically(path: Path) -> Iterator[TextIO]:
     """Open a temporary file in the same directory; when all is written, flush it to disk and rename it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with temporary.open("w", errors="surrogateescape") as file:  # names of files may be any bytes
+        with temporary.open("w", encoding="utf-8", errors="surrogateescape") as file:  # names of files may be any bytes
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -43,7 +43,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path}: not valid JSON ({error}); delete it to do its stage again") from error
     if not isinstance(content, dict):

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from experiments.locking import try_lock
+
 POLL_SECONDS = 0.05
 STOP_SECONDS = 30.0
 """How long a command has to end by itself before it is killed."""
@@ -40,21 +42,23 @@ def start(launch: Launch, jobs: int = 1) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "experiments", *launch.arguments]
     launch.log.parent.mkdir(parents=True, exist_ok=True)
     with launch.log.open("ab") as log:
+        try_lock(log)  # which the command inherits: whoever finds it free knows that the command has ended
         return subprocess.Popen(
             command, stdout=log, stderr=subprocess.STDOUT, env=threads | os.environ, start_new_session=True
         )
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a command with all its processes: asked to first, killed where it does not."""
-    if process.poll() is not None:
-        return
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(STOP_SECONDS)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+def stop(*processes: subprocess.Popen[bytes]) -> None:
+    """End commands with all their processes: all are asked to first, and killed where they do not."""
+    running = [process for process in processes if process.poll() is None]
+    for process in running:
+        process.send_signal(signal.SIGTERM)
+    for process in running:
+        try:
+            process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def run_all(
@@ -84,8 +88,7 @@ def run_all(
                     ended(launch, process.returncode)
             time.sleep(POLL_SECONDS)
     finally:
-        for _, process in running.values():
-            stop(process)
+        stop(*(process for _, process in running.values()))
     return statuses
 
 

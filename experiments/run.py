@@ -12,6 +12,7 @@ import yaml
 
 from experiments.commands import Command
 from experiments.files import read_json, write_atomically, write_json
+from experiments.reports.command import write_report
 from experiments.stage import Record, Stage
 from experiments.tracking import resolve_mode
 
@@ -84,7 +85,7 @@ class Run:
         return record
 
     def finish(self, num_skipped: int = 0, **conclusions: Any) -> dict[str, Any]:
-        """Write ``results.json`` and return its content.
+        """Write ``results.json`` and the report, and return the former's content.
 
         Args:
             num_skipped: unreadable files that this process skipped; said if there are any.
@@ -106,6 +107,8 @@ class Run:
         self._write_config()
         if self.is_main:
             write_json(self.directory / "results.json", results)
+            if self.settings.report:
+                self.say(f"report: {write_report([self.directory], self.directory)}")
         return results
 
     def _write_config(self) -> None:

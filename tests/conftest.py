@@ -29,6 +29,12 @@ def _quiet_and_seeded(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
 
 
+@pytest.fixture(autouse=True)
+def _no_reports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out the reports at the ends of runs, each of which takes seconds; commands as subprocesses write theirs."""
+    monkeypatch.setattr("experiments.run.write_report", lambda directories, output: output / "report.html")
+
+
 def make_source(num_train: int = 60, num_test: int = 13, num_classes: int = 3, size: int = 8) -> Source:
     """Return grey images whose class is the third of the image that is bright, with noise."""
     generator = torch.Generator().manual_seed(0)

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments.command_line import COMMANDS, build_parser, carry_out
+from experiments.command_line import carry_out, parse
+from experiments.comparisons.command import plan
+from experiments.comparisons.settings import CompareCommand
 from experiments.settings import DataSettings
 
 CONFIGS = sorted((Path(__file__).parents[2] / "experiments" / "configs").glob("*.yaml"))
@@ -23,11 +25,16 @@ def test_it_says_what_it_shows_and_trains_a_step(path, tmp_path):
     command = re.search(rf"experiments ([\w-]+) --config experiments/configs/{path.name}", makefile)
     assert command, f"no target of the Makefile runs {path.name}"
 
-    parser = build_parser(command[1])
-    namespace = parser.parse_args(["--config", str(path), "--output", str(tmp_path), "--wandb", "off"])
-    namespace.pop("debug")
-    namespace.pop("config")
-    settings = COMMANDS[command[1]][0](**vars(parser.instantiate(namespace)))
+    settings, _ = parse(command[1], ["--config", str(path), "--output", str(tmp_path), "--wandb", "off"])
+    if isinstance(settings, CompareCommand):  # a run of each setting
+        for run in plan(dataclasses.replace(settings, seeds=settings.seeds[:1])):
+            train_a_step(run.command, run.settings)
+    else:
+        train_a_step(command[1], settings)
+
+
+def train_a_step(command, settings):
+    """Run a command for a step of each of its trainings."""
     short = {"max_epochs": 1, "check_val_every_n_epoch": 1, "accelerator": "cpu", "enable_progress_bar": False}
     trainer = dataclasses.replace(settings.trainer, **short)
     data: DataSettings = dataclasses.replace(settings.data, steps_per_epoch=1)
@@ -43,8 +50,8 @@ def test_it_says_what_it_shows_and_trains_a_step(path, tmp_path):
         changes["teacher"] = dataclasses.replace(changes["teacher"], max_epochs=10)
         pseudo_labels = dataclasses.replace(settings.round.pseudo_labels, confidence_threshold=0.0)
         changes["round"] = dataclasses.replace(changes["round"], pseudo_labels=pseudo_labels)
-    assert carry_out(command[1], dataclasses.replace(settings, **changes), debug=True) == 0
-    assert (tmp_path / settings.name / "results.json").exists()
+    assert carry_out(command, dataclasses.replace(settings, **changes), debug=True) == 0
+    assert (Path(settings.output) / settings.name / "results.json").exists()
 
 
 def without_warmup(settings):

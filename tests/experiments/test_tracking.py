@@ -90,6 +90,8 @@ def test_a_pipeline_is_one_group_of_one_run_a_stage(tmp_path):
     result = run_command("distill", *(x for pair in options.items() for x in pair), **environment)
     assert result.returncode == 0, result.stderr
     assert "W&B: offline, there is no API key" in result.stdout
+    assert f"report: {tmp_path / 'run' / 'report.html'}" in result.stdout
+    assert "student distilled" in (tmp_path / "run" / "report.html").read_text()
     runs = sorted((tmp_path / "run" / "wandb").glob("offline-run-*"))
     assert len(runs) == 3
     records = [inspect(run) for run in runs]
