@@ -18,7 +18,7 @@ from datamodules.selection import Labels, Selection, select
 from datamodules.sources.source import MaskReader, Samples
 from datamodules.two_streams import TwoStreamDataModule
 from datamodules.unlabeled import no_pool
-from datamodules.views import View
+from datamodules.views import Mixing, View
 
 EXAMPLES = 3
 
@@ -40,6 +40,7 @@ class PseudoLabeledDataModule(TwoStreamDataModule):
         max_per_class: most rows of a class; not for masks.
         labels: soft or hard; hard for masks.
         view: makes the views of the pseudo-labelled images; default: that of the labelled ones.
+        mixing: mixes pairs of them, with their pseudo-labels (MixUp, CutMix); default: none is mixed.
         steps_per_epoch: training batches of an epoch; ``None`` passes about once over the pseudo-labelled rows.
         teacher_digest: SHA-256 of the weights of the teacher that the table must be of; ``None`` takes any.
 
@@ -62,6 +63,7 @@ class PseudoLabeledDataModule(TwoStreamDataModule):
         max_per_class: int | None = None,
         labels: Labels = "soft",
         view: View | None = None,
+        mixing: Mixing | None = None,
         steps_per_epoch: int | None = None,
         teacher_digest: str | None = None,
     ) -> None:
@@ -83,6 +85,7 @@ class PseudoLabeledDataModule(TwoStreamDataModule):
         taught = samples.select(torch.searchsorted(table.ids, self.selection.ids))
         self.pseudo_labeled = replace(taught, targets=self.selection.targets, masks=masks)
         self.view = view or labeled.view
+        self.mixing = mixing
         self.steps_per_epoch = steps_per_epoch or max(1, len(self.selection) // self.batch_size)
 
     @property
@@ -109,7 +112,7 @@ class PseudoLabeledDataModule(TwoStreamDataModule):
             return make_batch(batch, self.view)
         return {
             "labeled": make_batch(batch["labeled"], self.labeled.view, self.labeled.mixing),
-            "pseudo_labeled": make_batch(batch["pseudo_labeled"], self.view),
+            "pseudo_labeled": make_batch(batch["pseudo_labeled"], self.view, self.mixing),
         }
 
 

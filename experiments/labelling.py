@@ -18,7 +18,7 @@ from datamodules.pseudo_labels import PseudoLabels
 from datamodules.pseudo_masks import count_pixels, open_masks, require_mask_options, select_pixels
 from datamodules.selection import Selection, select
 from datamodules.unlabeled import UnlabeledDataModule
-from datamodules.views import View
+from datamodules.views import Mixing, View
 from experiments.audit import audit, hidden_truth
 from experiments.callbacks import StopOnSignals
 from experiments.mask_audit import audit_masks
@@ -106,6 +106,7 @@ def build_pseudo_labeled(
     settings: SelectionSettings,
     *,
     view: View | None = None,
+    mixing: Mixing | None = None,
     steps_per_epoch: int | None = None,
     teacher_digest: str | None = None,
 ) -> PseudoLabeledDataModule:
@@ -116,6 +117,7 @@ def build_pseudo_labeled(
         path: the table.
         settings: which labels are taught, and how many in a batch.
         view: of the pseudo-labelled images; default that of the labelled ones.
+        mixing: of pairs of them, with their pseudo-labels; default none.
         steps_per_epoch: training batches of an epoch; ``None`` passes about once over the pseudo-labelled images.
         teacher_digest: SHA-256 of the teacher that the table must be of; ``None`` takes any.
     """
@@ -124,6 +126,7 @@ def build_pseudo_labeled(
         path,
         pseudo_labeled_ratio=settings.ratio,
         view=view,
+        mixing=mixing,
         steps_per_epoch=steps_per_epoch,
         teacher_digest=teacher_digest,
         **selection_options(settings),

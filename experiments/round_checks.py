@@ -48,7 +48,7 @@ def require_round(command: SelfTrainCommand, settings: RoundSettings, source: So
         create_schedule(optimizer, settings.optimizer, num_steps)
     for option in ("noise", "labeled_noise"):
         build_view(getattr(settings, option), command.seed, source, option)
-    build_mixing(settings.labeled_noise, source, command.seed, "labeled_noise")
+        build_mixing(getattr(settings, option), source, command.seed, option)
     sizes = [getattr(settings, option).crop_size for option in ("noise", "labeled_noise")]
     require(sizes[0] == sizes[1], "noise.crop_size", sizes[0], f"that of labeled_noise, {sizes[1]}: they share a batch")
     labels = settings.pseudo_labels

@@ -25,7 +25,7 @@ class RoundSettings:
         optimizer: the student's optimizer and schedule.
         max_epochs: epochs of the student; null takes those of the trainer.
         steps_per_epoch: training batches of an epoch; null passes about once over the pseudo-labelled images.
-        noise: views of the pseudo-labelled images.
+        noise: views of the pseudo-labelled images, and what mixes pairs of them with their pseudo-labels.
         labeled_noise: views of the labelled images.
         pseudo_labels: how the pool is labelled, and which labels are taught.
         initialize: ``fresh`` starts the student from its own weights, ``previous`` from those of its teacher.
@@ -47,9 +47,6 @@ class RoundSettings:
             value = getattr(self, option)
             require(value is None or value >= 1, option, value, "1 or more, or null")
         require_decay("ema_decay", self.ema_decay)
-        for option in ("mixup_alpha", "cutmix_alpha"):
-            value = getattr(self.noise, option)
-            require(value == 0, f"noise.{option}", value, "0: only labelled images are mixed, by labeled_noise")
         starts = "pretrained" if self.student.pretrained else "checkpoint" if self.student.checkpoint else None
         require(
             self.initialize == "fresh" or starts is None,

@@ -11,7 +11,7 @@ from datamodules.pseudo_labeled import PseudoLabeledDataModule, pool_of
 from datamodules.pseudo_labels import PseudoLabels
 from datamodules.sources.source import Source
 from experiments.audit_plots import draw_audit
-from experiments.building import build_labeled, build_source, build_view
+from experiments.building import build_labeled, build_mixing, build_source, build_view
 from experiments.building_networks import build_network
 from experiments.conclusion import Conclusion
 from experiments.files import file_digest
@@ -175,6 +175,7 @@ class SelfTraining:
             self.finished_table(number),
             settings.pseudo_labels,
             view=build_view(settings.noise, self.command.seed, self.source),
+            mixing=build_mixing(settings.noise, self.source, self.command.seed),
             steps_per_epoch=settings.steps_per_epoch or self.command.data.steps_per_epoch,
             teacher_digest=teacher_digest,
         )

@@ -3,6 +3,9 @@
 import statistics
 from collections.abc import Sequence
 
+MIN_WIDTH = 3
+"""Of a column: a rule of ``:`` alone, without a dash, would be no table."""
+
 
 def mean_and_spread(values: Sequence[float]) -> tuple[float, float | None]:
     """Return the mean and the sample standard deviation, ``None`` where there is one value alone."""
@@ -17,7 +20,7 @@ def percent_with_spread(values: Sequence[float]) -> str:
 
 def markdown_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Return a table whose first column is aligned at the left and whose others at the right."""
-    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    widths = [max(MIN_WIDTH, *map(len, column)) for column in zip(headings, *rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     aligned = [
         [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]

@@ -7,7 +7,7 @@ import pytest
 import torch
 from lightning import LightningModule
 
-from datamodules.augmentation.mixing import MixUp
+from datamodules.augmentation.mixing import CutMix, MixUp
 from datamodules.labeled import LabeledDataModule
 from datamodules.pseudo_labeled import PseudoLabeledDataModule
 from datamodules.pseudo_labels import PseudoLabels, TableMetadata
@@ -197,7 +197,24 @@ def test_a_resumed_epoch_has_the_batches_it_would_have_had(source, make_trainer,
         assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 
 
-def test_only_labelled_pairs_are_mixed(source, make_trainer):
+def test_pairs_of_each_stream_are_mixed_as_it_says(source, make_trainer):
+    labeled = LabeledDataModule(source, labels_per_class=4, batch_size=6, num_validation=9)
+    table = table_of(labeled.pool.ids)
+    data = PseudoLabeledDataModule(labeled, table, view=WEAK, mixing=Mixing((CutMix(3),), seed=1))
+    (batch, *_) = fit(make_trainer, data).training_batches
+    assert batch["labeled"].targets.dtype == torch.int64
+    mixed = batch["pseudo_labeled"]
+    pixels, _ = labeled.pool.read(torch.searchsorted(labeled.pool.ids, mixed.ids))
+    views = WEAK(pixels, mixed.ids, torch.zeros_like(mixed.ids))
+    expected = Mixing((CutMix(3),), seed=1)(
+        views, targets_by_id(table, mixed.ids), mixed.ids, torch.zeros_like(mixed.ids)
+    )
+    assert torch.equal(mixed.images, expected[0])
+    assert torch.equal(mixed.targets, expected[1])
+    assert not torch.equal(mixed.targets, targets_by_id(table, mixed.ids))
+
+
+def test_only_labelled_pairs_are_mixed_unless_asked_for(source, make_trainer):
     mixing = Mixing((MixUp(3),))
     labeled = LabeledDataModule(source, labels_per_class=4, batch_size=6, num_validation=9, mixing=mixing)
     table = table_of(labeled.pool.ids)

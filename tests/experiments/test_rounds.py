@@ -143,8 +143,6 @@ def test_pseudo_labels_out_of_range(settings, message):
         ({"steps_per_epoch": 0}, "steps_per_epoch: got 0, expected 1 or more, or null"),
         ({"ema_decay": 1.0}, r"ema_decay: got 1.0, expected a decay in \(0, 1\)"),
         ({"ema_decay": 0.0}, "ema_decay: got 0.0"),
-        ({"noise": AugmentationSettings(mixup_alpha=0.2)}, "noise.mixup_alpha: got 0.2, expected 0"),
-        ({"noise": AugmentationSettings(cutmix_alpha=0.2)}, "noise.cutmix_alpha: got 0.2, expected 0"),
         (
             {"initialize": "previous", "student": NetworkSettings(checkpoint="x.ckpt")},
             "initialize: got 'previous', expected fresh together with student.checkpoint",
