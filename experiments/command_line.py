@@ -23,7 +23,7 @@ from experiments.commands import (
     TrainCommand,
 )
 from experiments.comparisons.settings import CompareCommand
-from experiments.export_settings import ExportCommand
+from experiments.exports.settings import ExportCommand
 from experiments.interruption import Interrupted, raise_on_signals
 from experiments.predict_settings import PredictCommand
 from experiments.preflights.settings import PreflightCommand
@@ -40,7 +40,7 @@ COMMANDS: dict[str, tuple[type, str]] = {
     "inspect-data": (InspectDataCommand, "experiments.inspect_data"),
     "evaluate": (EvaluateCommand, "experiments.evaluate"),
     "predict": (PredictCommand, "experiments.predict"),
-    "export": (ExportCommand, "experiments.export"),
+    "export": (ExportCommand, "experiments.exports.command"),
     "preflight": (PreflightCommand, "experiments.preflights.command"),
     "compare": (CompareCommand, "experiments.comparisons.command"),
     "sweep": (SweepCommand, "experiments.sweeps.command"),
