@@ -1,6 +1,7 @@
 """What a sweep found: its table, the best trial's command line, ``sweep.json``."""
 
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -75,7 +76,7 @@ def print_trials(found: dict[str, Any]) -> None:
     parameters = list(found["trials"][0]["parameters"])
     caption = "pruned: the value of the epoch at which it was ended; seconds: since it last began"
     table = Table(title=found["name"], caption=caption, box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    for heading in ("trial", *parameters, found["metric"], "state", "seconds"):
+    for heading in ("trial", *last_names(parameters), found["metric"], "state", "seconds"):
         table.add_column(heading, justify="right", overflow="fold")
     for trial in found["trials"]:
         values = [shorten(trial["parameters"][option]) for option in parameters]
@@ -91,6 +92,12 @@ def print_trials(found: dict[str, Any]) -> None:
         if tested is not None:
             print(f"It has {measure} {shorten(tested)}; no other trial's was looked at.")
         print(best["command_line"])
+
+
+def last_names(options: Sequence[str]) -> list[str]:
+    """Return the last part of each dotted option, more of it where two end alike."""
+    last = [option.rpartition(".")[2] for option in options]
+    return [name if last.count(name) == 1 else option for name, option in zip(last, options, strict=True)]
 
 
 def shorten(value: Any) -> str:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from experiments.command_line import COMMANDS, carry_out, main, parse
+from experiments.sweeps.report import last_names
 from experiments.sweeps.settings import SweepCommand
 from experiments.sweeps.space import ParameterSpace, examples, grid
 from tests.conftest import ROOT
@@ -89,3 +90,11 @@ def test_every_sweep_file_is_a_lab_note_whose_trials_parse(path, monkeypatch):
     for chosen in examples(command.parameters):
         settings = parse(command.command, command.options(chosen))[0]
         assert type(settings) is COMMANDS[command.command][0]
+
+
+def test_columns_have_the_last_part_of_an_option_where_no_other_ends_alike():
+    assert last_names(["distillation.alpha", "optimizer.lr", "teacher.optimizer.lr"]) == [
+        "alpha",
+        "optimizer.lr",
+        "teacher.optimizer.lr",
+    ]
