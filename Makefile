@@ -43,9 +43,11 @@ results: setup  ## five seeds of make distill: the table of the README, with int
 	$(BIN)/python -m experiments compare --config experiments/configs/results.yaml $(ARGS)
 
 report: setup  ## write a run's report anew and print its path: make report RUN=runs/NAME (default: the newest)
+	@test -n "$(RUN)" -o -d runs || { echo 'no runs below runs/ yet'; exit 1; }
 	$(BIN)/python -m experiments report --runs $(or $(RUN),$(shell ls -td runs/*/ 2>/dev/null | head -1)) $(ARGS)
 
 sync: setup  ## upload the W&B runs that were kept offline
+	@test -d runs || { echo 'no runs below runs/ yet'; exit 1; }
 	@find runs -type d -name 'offline-run-*' -prune -exec $(BIN)/wandb sync $(ARGS) {} +
 
 benchmark: setup  ## time our code against its peers, interleaved in one process

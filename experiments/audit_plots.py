@@ -171,7 +171,8 @@ def draw_bars(
         return
     for shift, (name, heights), color in zip((-0.2, 0.2), values.items(), colors, strict=True):
         axis.bar(np.arange(number) + shift, heights, 0.4, color=color, label=name)
-    short = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in class_names]
+    readable = [name.encode(errors="replace").decode() for name in class_names]  # folders may have any bytes
+    short = [name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…" for name in readable]
     names = [name.replace("$", r"\$") for name in short]  # what lies between two of them would be a formula
     is_wide = number * max(map(len, names)) > 130
     axis.set_xticks(range(number), names, rotation=90 if is_wide else 0, fontsize=9 if number <= 50 else 6)

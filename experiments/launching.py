@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,11 +55,16 @@ def stop(*processes: subprocess.Popen[bytes]) -> None:
     for process in running:
         process.send_signal(signal.SIGTERM)
     for process in running:
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        end(process)
+
+
+def end(process: subprocess.Popen[bytes]) -> None:
+    """Kill what is left of a command's session, such as processes that outlived the one that started them."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
 
 
 def run_all(
@@ -84,6 +90,7 @@ def run_all(
             for launch, process in list(running.values()):
                 if process.poll() is not None:
                     del running[launch.name]
+                    end(process)
                     statuses[launch.name] = process.returncode
                     ended(launch, process.returncode)
             time.sleep(POLL_SECONDS)

@@ -226,5 +226,6 @@ def draw_iou_bars(axis: Axes, values: NDArray[np.float64], names: Sequence[str],
 
 
 def shorten(name: str, longest: int = 24) -> str:
-    """Return a name, cut where it is too long to be drawn."""
+    """Return a name as it can be drawn: cut where it is too long, with marks for bytes that are no text."""
+    name = name.encode(errors="replace").decode()
     return name if len(name) <= longest else f"{name[: longest - 1]}…"

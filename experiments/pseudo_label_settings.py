@@ -11,7 +11,7 @@ class SelectionSettings(PseudoLabelLossSettings):
     """Which pseudo-labels of a table are taught, and how much they weigh.
 
     Args:
-        temperature: of the loss; softens the teacher's and the student's distributions.
+        temperature: of the loss; softens the teacher's and the student's distributions; hard labels have none.
         weight: of the pseudo-label term of the loss.
         ramp_up: share of the training over which the weight rises from 0.
         confidence_threshold: least confidence of what is taught, in 0..1; or a list, one a class; of masks a pixel's.
@@ -30,6 +30,12 @@ class SelectionSettings(PseudoLabelLossSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(
+            self.labels == "soft" or self.temperature == 1,
+            "pseudo_labels.temperature",
+            self.temperature,
+            "1 together with labels=hard: a class has no distribution to soften",
+        )
         given = self.confidence_threshold
         thresholds = given if isinstance(given, list) else [given]
         require(

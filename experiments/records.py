@@ -1,6 +1,9 @@
 """What the record of every stage says of the network, the images and the machine."""
 
 import os
+import subprocess
+from functools import cache
+from pathlib import Path
 
 import torch
 from lightning import Trainer
@@ -27,9 +30,24 @@ def describe(
         "latency_ms": None if latency is None else round(latency, 4),
         "num_images": data.num_images,
         "device": describe_device(device),
+        "commit": commit(),
         "processes": trainer.world_size,
         "metrics": metrics,
     }
+
+
+@cache
+def commit() -> str | None:
+    """Return the commit of this code, with ``+`` where files were changed since; ``None`` outside a repository."""
+    root = Path(__file__).parent.parent
+    answers = []
+    for command in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"]):
+        try:
+            done = subprocess.run(["git", *command], cwd=root, capture_output=True, text=True, timeout=10, check=True)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        answers.append(done.stdout.strip())
+    return answers[0] + ("+" if answers[1] else "")
 
 
 def describe_device(device: torch.device) -> str:

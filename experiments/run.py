@@ -42,6 +42,8 @@ class Run:
         self.say(tracking_line)
 
     def _require_own(self) -> None:
+        if (self.directory / "comparison.json").exists():
+            raise ValueError(f"name: {self.directory} holds a comparison; give the run another --name")
         results = read_json(self.directory / "results.json") or {}
         if results.get("command", self.command) != self.command:
             raise ValueError(
@@ -74,7 +76,8 @@ class Run:
         """
         stage = Stage(name, self.directory, len(self.records), plain(settings), self.is_main)
         record = stage.finished()
-        self._write_config()
+        if not (self.directory / "config.yaml").exists():  # else a stage to come may refuse what has changed
+            self._write_config()
         if record is None:
             stage.begin()
             record = work(stage)
@@ -98,7 +101,7 @@ class Run:
             "command": self.command,
             "name": self.name,
             "seed": self.settings.seed,
-            "versions": {name: version(name) for name in ("torch", "torchvision", "lightning", "timm", "torchmetrics")},
+            "versions": library_versions(),
             "device": device,
             "skipped_images": num_skipped,
             "stages": self.records,
@@ -120,6 +123,11 @@ class Run:
         """Print a line, once whatever the number of processes."""
         if self.is_main:
             print(message, flush=True)
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions of what the numbers depend on."""
+    return {name: version(name) for name in ("torch", "torchvision", "lightning", "timm", "torchmetrics")}
 
 
 def is_main_process() -> bool:

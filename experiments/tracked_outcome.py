@@ -90,12 +90,12 @@ def log_checkpoints(run: Any, name: str, stage: str, best: Path, last: Path, met
         stage: its name; of a round, such as ``round_2``, the best also has the alias ``round-2``.
         best: checkpoint of the best epoch on validation.
         last: checkpoint of the last epoch.
-        metadata: what is to be known of the best.
+        metadata: what the best reached; the last was not tested.
     """
     import wandb
 
     of_round = [stage.replace("_", "-")] if stage.startswith("round_") else []
-    for path, aliases in ((last, ["last"]), (best, ["best", *of_round])):
-        artifact = wandb.Artifact(name, type="model", metadata=dict(metadata))
+    for path, aliases, known in ((last, ["last"], {}), (best, ["best", *of_round], dict(metadata))):
+        artifact = wandb.Artifact(name, type="model", metadata=known)
         artifact.add_file(str(path), name="model.ckpt")
         run.log_artifact(artifact, aliases=aliases)

@@ -34,6 +34,9 @@ def resolve_mode(requested: str) -> tuple[Mode, str]:
         if requested != "auto":
             raise ValueError(f"wandb: got {requested!r}, but the package is missing: pip install wandb, or --wandb off")
         return "off", "W&B: off, the package is not installed (pip install wandb)"
+    asked = os.environ.get("WANDB_MODE", "")
+    if requested == "auto" and asked in ("offline", "disabled"):
+        return ("off" if asked == "disabled" else "offline"), f"W&B: {asked}, as WANDB_MODE says"
     if requested == "offline":
         return "offline", "W&B: offline"
     url = os.environ.get("WANDB_BASE_URL", DEFAULT_URL)

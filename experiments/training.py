@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import torch
 from lightning import Trainer
-from lightning.pytorch.callbacks import Callback, LearningRateMonitor, Timer
+from lightning.pytorch.callbacks import Callback, LearningRateMonitor, Timer, WeightAveraging
 from lightning.pytorch.loggers import Logger
 
 from datamodules.labeled import LabeledDataModule
@@ -27,7 +27,7 @@ from experiments.mask_report import draw_examples
 from experiments.metrics_log import MetricsLog
 from experiments.prediction_tables import OVERLAYS
 from experiments.records import describe
-from experiments.run import Run
+from experiments.run import Run, library_versions
 from experiments.settings import TrainerSettings
 from experiments.stage import Record, Stage
 from experiments.tracking import StageTracking, finish_wandb
@@ -88,6 +88,9 @@ class Fitting:
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
             last = {f"last/{module.monitor}": value for value in log.last(module.monitor)}
+            # else it would validate the average of the last step in place of the best epoch
+            kept = [each for each in trainer.callbacks if not isinstance(each, WeightAveraging)]  # type: ignore[attr-defined]
+            trainer.callbacks = kept  # type: ignore[attr-defined]
             module.load_state_dict(load_checkpoint(stage.best_checkpoint)["state_dict"])
             metrics = evaluate(trainer, module, data)
             record = describe(module, trainer, metrics, data) | {
@@ -141,7 +144,8 @@ class Fitting:
         """Return where the stage's W&B run goes; the first process has it alone."""
         mode = self.run.tracking if self.run.is_main else "off"
         run_id = stage.read_id() if self.run.is_main else ""
-        settings, checkpoints = stage.settings, self.run.settings.wandb_checkpoints
+        settings = stage.settings | {"versions": library_versions()}
+        checkpoints = self.run.settings.wandb_checkpoints
         return StageTracking(mode, self.run.directory, self.run.name, stage.name, run_id, settings, checkpoints)
 
     def _keep(

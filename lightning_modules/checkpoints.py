@@ -47,7 +47,10 @@ def load_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"checkpoint {path}: there is no such file")
+        expected = "expected a file such as stages/K-STAGE/checkpoints/best.ckpt below a run's directory"
+        raise ValueError(
+            f"checkpoint {path}: {'this is a directory' if path.is_dir() else 'there is no such file'}; {expected}"
+        )
     try:
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()

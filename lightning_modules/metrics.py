@@ -35,6 +35,10 @@ class ClassificationMetrics(MetricCollection):
             metrics[f"accuracy_top{TOP_K}"] = MulticlassAccuracy(num_classes, top_k=TOP_K, average="micro", **options)
         super().__init__(metrics)
 
+    def update(self, logits: Tensor, targets: Tensor) -> None:  # type: ignore[override]
+        """Count a batch. (torchmetrics would take logits that all lie in [0, 1] for probabilities.)"""
+        super().update(logits.float().log_softmax(dim=1), targets)
+
     def compute(self) -> dict[str, Tensor]:
         """Return the scalars by name: fractions in 0..1."""
         values = dict(super().compute())

@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from experiments.command_line import parse
+from experiments.command_line import BAD_INPUT, parse
 from experiments.commands import Command
 from experiments.comparisons.rows import FinishedRun, Setting, choose_pairs, measure_of
 from experiments.comparisons.settings import CompareCommand
@@ -88,13 +88,15 @@ def run(command: CompareCommand) -> dict[str, Any]:
         ValueError: an option of a setting is unknown or wrong, before anything is run, or there is no such baseline.
         RuntimeError: a run failed; the tables are of the others.
     """
+    directory = Path(command.output) / command.name
+    if (directory / "results.json").exists():
+        raise ValueError(f"name: {directory} holds the results of a run; give the comparison another --name")
     runs = plan(command)
     failed = carry_out_runs(runs, command.jobs)
     done = [each for each in runs if each.name not in failed]
     comparison: dict[str, Any] = {}
     if done:
         comparison = compare(command, done)
-        directory = Path(command.output) / command.name
         write_json(directory / "comparison.json", comparison)
         write_atomically(directory / "comparison.md", to_markdown(comparison))
         print_comparison(comparison)
@@ -128,7 +130,12 @@ def settings_of(command: CompareCommand, name: str, options: dict[str, Any]) -> 
             f"settings.{name}.{option}: got {options[option]!r}, expected no such option: --{OF_COMPARISON[option]} "
             "of the comparison says it"
         )
-    files = [] if command.experiment is None else ["--config", command.experiment]
+    given = command.experiment
+    if given is not None and not Path(given).is_file():
+        raise ValueError(
+            f"experiment: got {given}, expected a YAML file of {command.command}; there is none of that name"
+        )
+    files = [] if given is None else ["--config", given]
     try:
         settings, _ = parse(command.command, [*files, "--config", json.dumps(options)])
     except SystemExit as refusal:
@@ -166,7 +173,13 @@ def carry_out_runs(runs: Sequence[PlannedRun], jobs: int) -> list[str]:
             print(f"{launch.name}: failed with exit status {status}: {said}", flush=True)
 
     statuses = run_all([each.launch() for each in waiting.values()], jobs, ended)
-    return [name for name, status in statuses.items() if status]
+    failed = [name for name, status in statuses.items() if status]
+    if failed and all(statuses[name] == BAD_INPUT for name in failed):
+        raise ValueError(
+            f"{', '.join(failed)}: refused as said above; mend the option, or give the comparison another --name where "
+            "its settings have changed"
+        )
+    return failed
 
 
 def compare(command: CompareCommand, runs: Sequence[PlannedRun]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from experiments.studies.settings import require_distinct
+from experiments.sweeps.settings import STAGES
 from lightning_modules.settings import require
 
 
@@ -51,6 +52,10 @@ class CompareCommand:
         for setting in self.settings:
             is_plain = re.fullmatch(r"\w[\w.=+-]*", setting) is not None
             require(is_plain, "settings", setting, "names of letters, digits and any of _ . = + -, such as warm")
+        stage = (self.baseline or "").rpartition("/")[2]
+        stages = "evaluate" if self.command == "evaluate" else STAGES[self.command]
+        is_stage = self.baseline is None or re.fullmatch(f"{stages}|baseline|final", stage) is not None
+        require(is_stage, "baseline", self.baseline, f"a stage of {self.command}, {stages.replace('|', ', ')}")
         if self.baseline is not None and "/" in self.baseline:
             known = [f"{setting}/STAGE" for setting in self.options_of_settings]
             is_known = self.baseline.rpartition("/")[0] in self.options_of_settings

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+from scipy.stats import t as t_distribution  # type: ignore[import-untyped]
 
 from experiments.intervals import CHUNK, FloatArray, Interval
 from experiments.prediction_tables import Predictions
@@ -88,6 +89,16 @@ def bootstrap_seeds_and_images(
     return Interval(float(values.mean()), float(low), float(high))
 
 
+def student_interval(values: FloatArray, *, level: float = 0.95) -> Interval:
+    """Return the mean of ``(S,)`` figures of runs, two or more, and Student's t interval.
+
+    A bootstrap over so few is far too narrow; this one has its level where the figures are normally distributed.
+    """
+    mean, error = float(values.mean()), float(values.std(ddof=1)) / len(values) ** 0.5
+    reach = float(t_distribution.ppf((1 + level) / 2, len(values) - 1)) * error
+    return Interval(mean, mean - reach, mean + reach)
+
+
 def summarize_row(row: Row) -> Summary:
     """Return a row of ``comparison.json``."""
     trials = list(row.trials.values())
@@ -132,18 +143,20 @@ def summarize_pair(first: Row, second: Row) -> Summary:
 
 def interval_of(samples: FloatArray) -> Summary:
     """Return the ends of the interval of ``(S, N)`` samples and what they were drawn over, null of a single sample."""
+    if (samples == samples[:1]).all():  # one network however often it was tested: seeds say nothing
+        samples = samples[:1]
     num_seeds, num_images = samples.shape
     drawn = [name for name, number in (("seeds", num_seeds), ("test images", num_images)) if number > 1]
     if not drawn:
         return {"low": None, "high": None, "over": None}
-    interval = bootstrap_seeds_and_images(samples)
+    interval = bootstrap_seeds_and_images(samples) if num_images > 1 else student_interval(samples[:, 0])
     return {"low": interval.low, "high": interval.high, "over": " and ".join(drawn)}
 
 
 def share_images(trials: Sequence[Trial]) -> bool:
     """Return whether all trials left predictions, and of the same test images."""
-    ids = [table.ids[table.known] for table in tables_of(trials)]
-    return len(ids) == len(trials) and all(np.array_equal(ids[0], each) for each in ids)
+    images = [(table.ids[table.known], table.targets[table.known]) for table in tables_of(trials)]
+    return len(images) == len(trials) and all(np.array_equal(images[0], each) for each in images)
 
 
 def correctness(trials: Sequence[Trial]) -> FloatArray:

@@ -14,7 +14,7 @@ from experiments.tables import MEASURES, TITLES, WIDTH
 ENDS = {"final": "last student", "baseline": "better baseline"}
 """Titles of rows whose stage is another in other runs."""
 FEW = 5
-"""With fewer seeds every interval is warned of; with as many, one of seeds alone."""
+"""With fewer seeds bootstrap intervals are warned of."""
 TO_OTHERS = {
     "seeds and test images": "other seeds and other test images",
     "seeds": "other seeds, on the same test images",
@@ -104,11 +104,12 @@ def notes(comparison: Summary) -> list[str]:
     for over, labels in names.items():
         if over is not None:
             whose = f" ({', '.join(labels)})" if len(names) > 1 else ""
-            lines.append(f"95 % intervals (bootstrap, {NUM_RESAMPLES:,} resamples) speak of {TO_OTHERS[over]}{whose}.")
+            how = "Student's t" if over == "seeds" else f"bootstrap, {NUM_RESAMPLES:,} resamples"
+            lines.append(f"95 % intervals ({how}) speak of {TO_OTHERS[over]}{whose}.")
     summaries: list[dict[str, Any]] = [*comparison["rows"], *comparison["pairs"]]
-    numbers = {len(each["seeds"]) for each in summaries if len(each["seeds"]) < FEW or each["over"] == "seeds"}
-    fewest = min(numbers & COVERAGE.keys(), default=None)
-    if fewest is not None:
+    numbers = {len(each["seeds"]) for each in summaries if each["over"] == "seeds and test images"}
+    fewest = min(numbers & COVERAGE.keys(), default=FEW)
+    if fewest < FEW:
         share = f"where seeds alone vary, about {100 * COVERAGE[fewest]:.0f} % of them hold the mean"
         lines.append(f"Bootstrap intervals of {fewest} seeds can be too narrow: {share}.")
     return lines

@@ -148,11 +148,21 @@ def data_section(facts: ExportFacts) -> str:
     record = facts.run.record if facts.run is not None else None
     counts: dict[str, int] = (record or {}).get("num_images", {})
     lines += [f"- Images, {name.replace('_', '-')}: {count:,}" for name, count in counts.items()]
+    lines += teachers_images(facts)
     names = facts.exporter.class_names
     if names:
         more = f", ... ({len(names)} in all)" if len(names) > MOST_CLASSES else ""
         lines.append(f"- Classes, in their order: {', '.join(names[:MOST_CLASSES])}{more}")
     return "## Training data\n\n" + "\n".join(lines)
+
+
+def teachers_images(facts: ExportFacts) -> list[str]:
+    """Return a line on the labels that a distilled network's teacher learned from, where they were more."""
+    run = facts.run
+    teacher = None if run is None else run.results.get("stages", {}).get("teacher")
+    if run is None or teacher is None or run.stage != "student_distilled" or "num_images" not in teacher:
+        return []
+    return [f"- Images, labeled, of the teacher that it learned from: {teacher['num_images']['labeled']:,}"]
 
 
 def results_section(facts: ExportFacts) -> str:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experiments.preflights.verdict import Facts, gain_of, points
+from experiments.reports.markdown import escape
 from experiments.studies.reporting import markdown_table
 from experiments.tables import MEASURES, TITLES, WIDTH, percent
 
@@ -47,7 +48,8 @@ def as_markdown(facts: Facts) -> str:
     parts = [f"# {title(facts)}", verdict_lines(facts)[0], "\n".join(f"- {line}" for line in verdict_lines(facts)[1:])]
     for section in sections(facts):
         headings = [heading.replace("\n", " ") for heading in section.headings]
-        parts += [f"## {section.title}", markdown_table(headings, section.rows), section.note]
+        rows = [[escape(cell) for cell in row] for row in section.rows]
+        parts += [f"## {section.title}", markdown_table(headings, rows), section.note]
     return "\n\n".join(part for part in parts if part) + "\n"
 
 

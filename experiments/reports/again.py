@@ -1,7 +1,6 @@
 """How to do a run again."""
 
 import shlex
-from pathlib import PurePath
 
 import yaml
 
@@ -13,10 +12,12 @@ def again_section(run: ReportedRun) -> Section:
     """Return the command, where it ran, and its whole configuration."""
     results = run.results
     versions = ", ".join(f"{name} {version}" for name, version in results["versions"].items())
-    where = Paragraph(f"Seed {results['seed']}; device: {results['device']}; {versions}.")
+    commits = dict.fromkeys(stage.record["commit"] for stage in run.stages if stage.record.get("commit"))
+    code = f" Code: commit {', '.join(commits)} (+: with changes)." if commits else ""
+    where = Paragraph(f"Seed {results['seed']}; device: {results['device']}; {versions}.{code}")
     if not run.config:
         return Section("Do it again", [where, Paragraph("The run has no config.yaml.", is_note=True)])
-    config = PurePath(run.config.get("output", "runs")) / results["name"] / "config.yaml"
+    config = run.directory / "config.yaml"
     words = ["python", "-m", "experiments", results["command"], "--config", str(config)]
     name = f"{results['name']}-again"
     blocks: list[Block] = [

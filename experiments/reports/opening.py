@@ -162,6 +162,9 @@ def headline_of_network(run: ReportedRun, final: ReportedStage) -> Headline:
 def certainty(run: ReportedRun, gained: Gain) -> list[str]:
     """Return how sure a gain is."""
     said = [f"Compared with “{gained.baseline.title}”: {BASELINES.get(gained.baseline.name, 'another stage')}."]
+    seen = [stage.record.get("images") for stage in (gained.stage, gained.baseline)]
+    if None not in seen and seen[0] != seen[1]:
+        said.append(f"It saw {seen[0]:,} images in training, labelled or not, its baseline {seen[1]:,}.")
     verdicts = {
         "better": "The interval excludes 0: the gain is more than the choice of the test images explains.",
         "worse": "The interval lies below 0: the network is worse than its baseline.",

@@ -18,6 +18,12 @@ STAGES: dict[Swept, str] = {
 }
 """The stages of each command that are validated, as a regular expression."""
 
+METRICS = {
+    "train": {"loss", "accuracy", "accuracy_top5", "f1", "calibration_error"},
+    "segment": {"loss", "accuracy", "mean_iou", "boundary_f1"},
+}
+"""What is measured of classes, and of masks."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SweepCommand:
@@ -69,6 +75,9 @@ class SweepCommand:
         require(self.seed >= 0, "seed", self.seed, "0 or more")
         expected = "a metric of validation, such as val/accuracy: a split that chose the settings tests them no more"
         require(self.metric.startswith("val/"), "metric", self.metric, expected)
+        known = METRICS["segment"] if self.command == "segment" else METRICS["segment"] | METRICS["train"]
+        is_known = self.metric.removeprefix("val/") in known
+        require(is_known, "metric", self.metric, f"one of {', '.join(f'val/{name}' for name in sorted(known))}")
         of_command = STAGES[self.command]
         is_stage = self.stage is None or re.fullmatch(of_command, self.stage) is not None
         require(is_stage, "stage", self.stage, f"null or a stage of {self.command}: {of_command}")

@@ -125,6 +125,10 @@ def test_a_student_may_start_from_the_previous_of_the_same_network():
         ({"confidence_threshold": float("nan")}, "pseudo_labels.confidence_threshold: got nan"),
         ({"max_per_class": 0}, "pseudo_labels.max_per_class: got 0, expected 1 or more, or null"),
         ({"ratio": 0.0}, "pseudo_labels.ratio: got 0.0, expected a number above 0"),
+        (
+            {"labels": "hard", "temperature": 4.0},
+            "pseudo_labels.temperature: got 4.0, expected 1 together with labels=hard",
+        ),
         ({"ratio": float("inf")}, "pseudo_labels.ratio: got inf"),
         ({"temperature": 0.0}, "pseudo_labels.temperature: got 0.0"),
         ({"weight": -1.0}, "pseudo_labels.weight: got -1.0"),

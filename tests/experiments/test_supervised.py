@@ -1,9 +1,12 @@
 """Teachers: trained or taken as they are, and never with a classifier that nobody trained."""
 
+import csv
+
 import pytest
 import torch
 
 from datamodules.labeled import LabeledDataModule
+from datamodules.sources import create_source
 from experiments.commands import TrainCommand
 from experiments.network_settings import TeacherSettings
 from experiments.run import Run
@@ -14,7 +17,7 @@ from experiments.training import Fitting
 from lightning_modules.checkpoints import AtomicCheckpointIO, load_checkpoint
 from lightning_modules.classification import ClassificationModule
 from lightning_modules.networks import create_network
-from lightning_modules.settings import TransferSettings
+from lightning_modules.settings import OptimizerSettings, TransferSettings
 
 TRAINER = TrainerSettings(max_epochs=1, accelerator="cpu", enable_progress_bar=False)
 
@@ -79,3 +82,20 @@ def test_a_teacher_may_be_the_average_of_its_weights(pipeline, source):
 def test_a_decay_that_is_none_is_named():
     with pytest.raises(ValueError, match=r"teacher.ema_decay: got 1.5, expected a decay in \(0, 1\)"):
         TeacherSettings(ema_decay=1.5)
+
+
+def test_the_recorded_validation_is_that_of_the_best_average(pipeline):
+    """Lightning's callback would validate the last step's average in the place of the weights that were loaded."""
+    data = LabeledDataModule(
+        create_source("digits"), labels_per_class=10, num_validation=200, batch_size=32, steps_per_epoch=3
+    )
+    optimizer = OptimizerSettings(lr=0.1, schedule="constant")
+    averaged = TeacherSettings(network="cnn_tiny", max_epochs=30, ema_decay=0.2, optimizer=optimizer)
+    task = Task(data.source)
+    record = pipeline.stage("teacher", lambda stage: teach(stage, Fitting(pipeline), averaged, data, TRAINER, task))
+    best = task.supervised(trained_teacher(pipeline, "teacher", averaged, data.source))
+    again = pipeline.stage("again", lambda stage: Fitting(pipeline).evaluate(best, data, TRAINER, stage.directory))
+    assert record["metrics"] == pytest.approx(again["metrics"], abs=1e-6)
+    with (pipeline.directory / "stages" / "0-teacher" / "metrics.csv").open(newline="") as file:
+        accuracies = [float(row["val/accuracy"]) for row in csv.DictReader(file) if row["val/accuracy"]]
+    assert accuracies[-2] < max(accuracies) == accuracies[-1]  # the last epoch is not the best; the end is

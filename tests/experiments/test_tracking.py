@@ -1,6 +1,8 @@
 """W&B: which mode, and what the client wrote."""
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -8,11 +10,14 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from PIL import Image
 
 from experiments import tracking
+from experiments.collecting import PredictionCollector
+from experiments.tracked_outcome import outcome_of
 from experiments.tracking import StageTracking, finish_wandb, note_lineage, resolve_mode, table_artifact
-from tests.conftest import run_command
+from tests.conftest import ROOT, run_command
 
 
 @pytest.fixture(autouse=True)
@@ -127,6 +132,8 @@ def assert_outcome_is_told(records: list[dict], run: Path, stage: str) -> None:
     assert {content["path"] for each in models for content in each["manifest"]["contents"]} == {"model.ckpt"}
     environment = next(record["run"] for record in records if record["type"] == "run")
     assert environment["config"]["update"]["trainer"]["max_epochs"] == 1
+    assert environment["config"]["update"]["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert len(environment["git"]["commit"]) == 40
 
 
 def test_a_pseudo_label_table_is_an_artifact_that_its_student_names(tmp_path):
@@ -162,4 +169,68 @@ def test_an_artifact_that_is_not_there_costs_the_lineage_alone(capsys):
             raise wandb.CommError(f"{name} not found")
 
     note_lineage(Run(), "loop-round_1_labels:latest")
-    assert "W&B: no lineage from loop-round_1_labels (loop-round_1_labels:latest not found)" in capsys.readouterr().out
+    assert (
+        "W&B: no lineage from loop-round_1_labels:latest (loop-round_1_labels:latest not found)"
+        in capsys.readouterr().out
+    )
+
+
+def started(run_directory: Path) -> dict:
+    """Return what the client wrote of a run's start."""
+    return next(record["run"] for record in inspect(run_directory) if record["type"] == "run")
+
+
+@pytest.mark.slow
+def test_a_killed_run_can_be_read_and_goes_on_as_the_same(tmp_path):
+    pytest.importorskip("wandb")
+    options = {
+        "--output": tmp_path,
+        "--name": "run",
+        "--model.network": "cnn_tiny",
+        "--data.num_validation": 50,
+        "--data.steps_per_epoch": 20,
+        "--trainer.max_epochs": 100,
+        "--trainer.accelerator": "cpu",
+        "--trainer.enable_progress_bar": "false",
+    }
+    arguments = ["train", *(str(x) for pair in options.items() for x in pair)]
+    unreachable = {"WANDB_API_KEY": "0" * 40, "WANDB_BASE_URL": "http://127.0.0.1:9", "NETRC": str(tmp_path / "netrc")}
+    program = [sys.executable, "-m", "experiments"]
+    process = subprocess.Popen([*program, *arguments], cwd=ROOT, env=os.environ | unreachable)
+    log = tmp_path / "run" / "wandb"
+    while process.poll() is None and not any(path.stat().st_size >= 2**15 for path in log.glob("*/*.wandb")):
+        time.sleep(0.02)  # the client writes in blocks of 32 KB
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    (killed,) = (tmp_path / "run" / "wandb").glob("offline-run-*")
+    assert started(killed)["job_type"] == "train"
+
+    result = run_command(*arguments, **unreachable)
+    assert result.returncode == 0, result.stderr
+    assert "W&B: offline, 127.0.0.1 cannot be reached" in result.stdout
+    assert "resumed at step" in result.stdout
+    (other,) = set((tmp_path / "run" / "wandb").glob("offline-run-*")) - {killed}
+    ids = [
+        next(record["run"] for record in inspect(run) if record["type"] == "run")["run_id"] for run in (killed, other)
+    ]
+    assert ids[0] == ids[1]
+    assert inspect(other)[-1]["type"] == "exit"
+
+
+def test_masks_are_shown_as_pictures_and_their_confusion_as_a_chart(tmp_path):
+    wandb = pytest.importorskip("wandb")
+    collector = PredictionCollector(("background", "0"))
+    collector.confusion = torch.tensor([[5, 1], [0, 2]])
+    Image.new("RGB", (3, 2)).save(tmp_path / "overlays.png")
+    with wandb.init(mode="offline", dir=tmp_path, settings=wandb.Settings(silent=True)):
+        outcome = outcome_of(tmp_path, collector)
+    assert set(outcome) == {"test/confusion_matrix", "test/overlays"}
+    cells = [["background", "background", 5], ["background", "0", 1], ["0", "background", 0], ["0", "0", 2]]
+    assert outcome["test/confusion_matrix"].table.data == cells
+
+
+@pytest.mark.parametrize(("asked", "mode"), [("offline", "offline"), ("disabled", "off")])
+def test_auto_follows_what_the_environment_says(monkeypatch, asked, mode):
+    monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
+    monkeypatch.setenv("WANDB_MODE", asked)
+    assert resolve_mode("auto") == (mode, f"W&B: {asked}, as WANDB_MODE says")

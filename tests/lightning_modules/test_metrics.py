@@ -34,3 +34,13 @@ def test_unlabelled_samples_do_not_count_and_reset_forgets():
     values = metrics.compute()
     assert float(values["accuracy"]) == float(values["f1"]) == 1
     assert "accuracy_top5" not in values  # five of three classes say nothing
+
+
+def test_logits_that_look_like_probabilities_are_logits():
+    generator = torch.Generator().manual_seed(0)
+    logits, targets = torch.rand(200, 3, generator=generator), torch.randint(3, (200,), generator=generator)
+    metrics, shifted = ClassificationMetrics(3), ClassificationMetrics(3)
+    metrics.update(logits, targets)
+    shifted.update(logits - 5, targets)
+    found, expected = (each.compute()["calibration_error"].item() for each in (metrics, shifted))
+    assert found == pytest.approx(expected, abs=1e-5)

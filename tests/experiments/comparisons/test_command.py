@@ -156,10 +156,21 @@ def test_mistakes_are_named(workplace, capsys, options, expected):
 
 
 def test_a_baseline_that_no_run_has_is_named(workplace, capsys):
-    assert carry_out("compare", rates(0.1, baseline="teacher"), debug=False) == 2
-    assert "baseline: got 'teacher', expected one of lr_0.1/train" in capsys.readouterr().err
+    with pytest.raises(ValueError, match="baseline: got 'teacher', expected a stage of train, train"):
+        rates(0.1, baseline="teacher")  # before anything is run
+    assert carry_out("compare", rates(0.1, baseline="final"), debug=False) == 2
+    assert "baseline: got 'final', expected one of lr_0.1/train" in capsys.readouterr().err
     assert carry_out("compare", rates(0.1, 0.2, baseline="lr_0.2/train"), debug=True) == 0
     assert [pair["difference"] for pair in found(workplace)["pairs"]] == pytest.approx([-0.1])
+
+
+def test_a_missing_file_and_a_taken_directory_are_named(workplace, capsys):
+    assert carry_out("compare", rates(0.1, experiment="nope.yaml"), debug=False) == 2
+    assert "experiment: got nope.yaml, expected a YAML file of train; there is none" in capsys.readouterr().err
+    (workplace / "runs" / "compare").mkdir(parents=True)
+    (workplace / "runs" / "compare" / "results.json").write_text("{}")
+    assert carry_out("compare", rates(0.1), debug=False) == 2
+    assert "compare holds the results of a run; give the comparison another --name" in capsys.readouterr().err
 
 
 def test_a_setting_is_the_file_then_its_own_options(tmp_path):

@@ -4,6 +4,7 @@ import time
 
 import numpy as np
 import pytest
+from scipy import stats  # type: ignore[import-untyped]
 
 from experiments.comparisons import statistics
 from experiments.comparisons.statistics import (
@@ -113,7 +114,8 @@ def test_without_predictions_seeds_alone_are_drawn():
     answers = right_or_wrong(3, 30)
     found = summarize_row(row("train", answers, tables=False))
     assert found["over"] == "seeds"
-    assert min(found["values"]) <= found["low"] < found["high"] <= max(found["values"])
+    expected = stats.ttest_1samp(found["values"], 0).confidence_interval(0.95)
+    assert (found["low"], found["high"]) == pytest.approx((expected.low, expected.high))
     one = summarize_row(row("train", answers[:1]))
     assert (one["over"], one["std"]) == ("test images", None)
     nothing = summarize_row(row("train", answers[:1], tables=False))
@@ -150,8 +152,21 @@ def test_equal_rows_are_not_distinguishable():
 @pytest.mark.parametrize("changes", [{"first_id": 7}, {"tables": False}])
 def test_other_test_images_are_not_paired(changes):
     answers = right_or_wrong(3, 30)
-    found = summarize_pair(row("a", answers), row("b", answers, **changes))
-    assert (found["over"], found["difference"], found["distinguishable"]) == ("seeds", 0, False)
+    found = summarize_pair(row("a", answers), row("b", answers[::-1], **changes))
+    assert (found["over"], found["difference"], found["distinguishable"]) == ("seeds", pytest.approx(0), False)
+
+
+def test_images_of_the_same_ids_and_other_classes_are_not_paired():
+    answers = right_or_wrong(3, 30)
+    other = row("b", answers[::-1])
+    for trial in other.trials.values():
+        trial.predictions.targets[:] += 1
+    assert summarize_pair(row("a", answers), other)["over"] == "seeds"
+
+
+def test_one_network_tested_with_several_seeds_says_nothing_of_seeds():
+    answers = np.repeat(right_or_wrong(1, 30), 3, axis=0)
+    assert summarize_row(row("evaluate", answers))["over"] == "test images"
 
 
 def test_a_pair_says_whether_steps_match_and_takes_the_seeds_of_both():

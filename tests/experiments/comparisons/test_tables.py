@@ -70,13 +70,16 @@ def test_what_differs_between_rows_is_said_of_each():
     assert "not matched" not in text
 
 
-def test_five_seeds_are_warned_of_where_they_alone_are_drawn():
+def test_few_seeds_are_warned_of_where_they_are_drawn():
+    assert "too narrow" not in to_markdown(comparison("digits", num_seeds=5))
+    few = to_markdown(comparison("digits", num_seeds=4))
+    assert "Bootstrap intervals of 4 seeds can be too narrow: where seeds alone vary, about 80 %" in few
+
+
+def test_seeds_alone_have_students_interval():
     content = comparison("digits", num_seeds=5)
-    assert "too narrow" not in to_markdown(content)
     content["pairs"][0]["over"] = "seeds"
-    assert "Bootstrap intervals of 5 seeds can be too narrow: where seeds alone vary, about 84 %" in to_markdown(
-        content
-    )
+    assert "95 % intervals (Student's t) speak of other seeds, on the same test images" in to_markdown(content)
 
 
 def test_one_seed_is_said_to_be_one():

@@ -3,11 +3,14 @@
 import json
 
 import pytest
+import torch
 
 from experiments.command_line import COMMANDS, carry_out, main, parse
 from experiments.sweeps.report import last_names
-from experiments.sweeps.settings import SweepCommand
+from experiments.sweeps.settings import METRICS, SweepCommand
 from experiments.sweeps.space import ParameterSpace, examples, grid
+from lightning_modules.metrics import ClassificationMetrics
+from lightning_modules.segmentation_metrics import SegmentationMetrics
 from tests.conftest import ROOT
 
 RATES = ParameterSpace(low=1e-5, high=1.0, log=True)
@@ -98,3 +101,12 @@ def test_columns_have_the_last_part_of_an_option_where_no_other_ends_alike():
         "optimizer.lr",
         "teacher.optimizer.lr",
     ]
+
+
+def test_metrics_that_nothing_measures_are_refused_and_those_measured_are_known():
+    with pytest.raises(ValueError, match="metric: got 'val/acuracy', expected one of val/accuracy, "):
+        SweepCommand(command="distill", parameters={"seed": {"values": [0, 1]}}, metric="val/acuracy")
+    for kind, metrics in (("train", ClassificationMetrics(10)), ("segment", SegmentationMetrics(3, boundary=True))):
+        logits = torch.rand(2, 10) if kind == "train" else torch.rand(2, 3, 8, 8)
+        metrics.update(logits, torch.zeros(logits.shape[:1] + logits.shape[2:], dtype=torch.int64))
+        assert METRICS[kind] == {"loss", *metrics.compute()}
