@@ -88,23 +88,28 @@ class Fitting:
         try:
             trainer.fit(module, datamodule=data, ckpt_path=resume, weights_only=True)
             last = {f"last/{module.monitor}": value for value in log.last(module.monitor)}
-            # else it would validate the average of the last step in place of the best epoch
-            kept = [each for each in trainer.callbacks if not isinstance(each, WeightAveraging)]  # type: ignore[attr-defined]
-            trainer.callbacks = kept  # type: ignore[attr-defined]
-            module.load_state_dict(load_checkpoint(stage.best_checkpoint)["state_dict"])
-            metrics = evaluate(trainer, module, data)
-            record = describe(module, trainer, metrics, data) | {
-                "seconds": round(timer.time_elapsed("train"), 2),
-                "steps": trainer.global_step,
-                "epochs": trainer.current_epoch,
-                "images": data.images_per_step * data.steps_per_epoch * trainer.current_epoch,
-                "checkpoint": stage.relative(stage.best_checkpoint),
-            }
+            record = self._test_best(stage, trainer, module, data)
+            record |= {"seconds": round(timer.time_elapsed("train"), 2)}
             self._keep(stage.directory, collector, module, data, trainer)
+            metrics = record["metrics"]
             tracking.log_outcome(stage, collector, last | {f"best/{module.monitor}": metrics[module.monitor]}, metrics)
         finally:
             finish_wandb()
         return record
+
+    def _test_best(self, stage: Stage, trainer: Trainer, module: StudentModule, data: Data) -> Record:
+        """Load the best epoch, evaluate it on validation and test, return the record of the training."""
+        # Else Lightning would validate the average of the last step in place of the best epoch.
+        kept = [each for each in trainer.callbacks if not isinstance(each, WeightAveraging)]  # type: ignore[attr-defined]
+        trainer.callbacks = kept  # type: ignore[attr-defined]
+        module.load_state_dict(load_checkpoint(stage.best_checkpoint)["state_dict"])
+        metrics = evaluate(trainer, module, data)
+        return describe(module, trainer, metrics, data) | {
+            "steps": trainer.global_step,
+            "epochs": trainer.current_epoch,
+            "images": data.images_per_step * data.steps_per_epoch * trainer.current_epoch,
+            "checkpoint": stage.relative(stage.best_checkpoint),
+        }
 
     def evaluate(
         self,
