@@ -25,6 +25,10 @@ if what == "stubborn":
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     (folder / "child").write_text(str(child.pid))
+if what == "orphan":
+    child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    (folder / "child").write_text(str(child.pid))
+    sys.exit(3)
 if what in ("stubborn", "wait"):
     name.touch()
     time.sleep(60)
@@ -109,6 +113,15 @@ def test_a_command_that_does_not_end_is_killed_with_all_its_processes(folder, mo
         time.sleep(0.01)
     assert not is_alive(child)
     stop(process)  # one that has ended is left alone
+
+
+def test_what_a_command_leaves_behind_ends_with_it(folder):
+    assert run_all([launch(folder, "orphan")]) == {"orphan": 3}
+    child = int((folder / "at_work" / "child").read_text())
+    deadline = time.monotonic() + 30
+    while is_alive(child) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert not is_alive(child)
 
 
 def test_an_exception_ends_all_that_run(folder):

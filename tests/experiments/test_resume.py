@@ -96,8 +96,10 @@ def test_changed_settings_are_refused_after_an_interruption(tmp_path, monkeypatc
     with monkeypatch.context() as patch:
         die_after(patch, 6)
         carry_out("distill", command(tmp_path, "run"), debug=False)
+    config = (tmp_path / "run" / "config.yaml").read_text()
     changed = command(tmp_path, "run", student=NetworkSettings(network="cnn_small"))
     assert carry_out("distill", changed, debug=False) == 2
+    assert (tmp_path / "run" / "config.yaml").read_text() == config
     assert "student.network: got 'cnn_small', but stage 'student_alone'" in capsys.readouterr().err
 
 
