@@ -9,11 +9,12 @@ import torch
 from lightning.pytorch.utilities import CombinedLoader
 from torch import Tensor
 
+from datamodules.alignment import align_table
 from datamodules.batch import Batch, PixelBatch, make_batch
 from datamodules.labeled import LabeledDataModule, require_counts, start_epoch
 from datamodules.loaders import Request, SampleDataset, StreamSampler, create_loader
 from datamodules.pseudo_labels import PseudoLabels
-from datamodules.pseudo_masks import TaughtMasks, count_pixels, open_masks, select_pixels
+from datamodules.pseudo_masks import TaughtMasks, count_pixels, open_masks, require_mask_options, select_pixels
 from datamodules.selection import Labels, Selection, select
 from datamodules.sources.source import MaskReader, Samples
 from datamodules.two_streams import TwoStreamDataModule
@@ -39,6 +40,8 @@ class PseudoLabeledDataModule(TwoStreamDataModule):
             ``select_pixels``.
         max_per_class: most rows of a class; not for masks.
         labels: soft or hard; hard for masks.
+        align: first bring the classes' shares among the pseudo-labels to those of the labelled images, see
+            ``align_table``; not for masks.
         view: makes the views of the pseudo-labelled images; default: that of the labelled ones.
         mixing: mixes pairs of them, with their pseudo-labels (MixUp, CutMix); default: none is mixed.
         steps_per_epoch: training batches of an epoch; ``None`` passes about once over the pseudo-labelled rows.
@@ -62,6 +65,7 @@ class PseudoLabeledDataModule(TwoStreamDataModule):
         balance: bool = False,
         max_per_class: int | None = None,
         labels: Labels = "soft",
+        align: bool = False,
         view: View | None = None,
         mixing: Mixing | None = None,
         steps_per_epoch: int | None = None,
@@ -71,6 +75,10 @@ class PseudoLabeledDataModule(TwoStreamDataModule):
         name = str(table) if isinstance(table, Path) else "pseudo-label table"
         table = PseudoLabels.read(table) if isinstance(table, Path) else table
         require_origin(name, table, labeled, teacher_digest)
+        if labeled.targets_are_masks:
+            require_mask_options(labels, max_per_class, align)
+        elif align:
+            table = align_table(table, labeled)
         super().__init__(labeled, pseudo_labeled_batch_size(labeled.batch_size, pseudo_labeled_ratio))
         pool = pool_of(labeled)
         samples = pool.select(find_rows(name, pool, table.ids))

@@ -198,7 +198,7 @@ def is_taught(least_levels: Tensor) -> Tensor:
     return torch.arange(NUM_LEVELS) >= least_levels.unsqueeze(1)
 
 
-def require_mask_options(labels: str, max_per_class: int | None) -> None:
+def require_mask_options(labels: str, max_per_class: int | None, align: bool = False) -> None:
     """Raise a ``ValueError`` unless masks can be selected like that."""
     if labels != "hard":
         raise ValueError(
@@ -209,4 +209,9 @@ def require_mask_options(labels: str, max_per_class: int | None) -> None:
         raise ValueError(
             f"max_per_class: got {max_per_class}, expected none for images with masks, which hold many classes at "
             "once; choose the share of their pixels with confidence_threshold and balance"
+        )
+    if align:
+        raise ValueError(
+            "align: got true, expected false for images with masks, of whose pixels a pseudo-mask keeps one class and "
+            "no probabilities of the others; choose the share of their pixels with confidence_threshold and balance"
         )

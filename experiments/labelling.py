@@ -9,6 +9,7 @@ from typing import Any
 import torch.distributed
 from torch import nn
 
+from datamodules.alignment import align_table
 from datamodules.labeled import LabeledDataModule
 from datamodules.pseudo_label_columns import TableMetadata
 from datamodules.pseudo_label_merging import merge_shards
@@ -64,7 +65,7 @@ def label_pool(
     data = UnlabeledDataModule(labeled)
     source = labeled.source
     if labeled.targets_are_masks:  # before the hours that it may take
-        require_mask_options(settings.labels, settings.max_per_class)
+        require_mask_options(settings.labels, settings.max_per_class, settings.align)
     view = "flip" if settings.flip else "none"
     writer_kind = PseudoMaskWriter if labeled.targets_are_masks else PseudoLabelWriter
     writer = writer_kind(path, TableMetadata(state_digest(teacher), source.name, source.class_names, view))
@@ -129,6 +130,7 @@ def build_pseudo_labeled(
         mixing=mixing,
         steps_per_epoch=steps_per_epoch,
         teacher_digest=teacher_digest,
+        align=settings.align,
         **selection_options(settings),
     )
 
@@ -159,6 +161,9 @@ def audit_table(
     """
     pool = pool_of(labeled)
     if pool.masks is None:
+        if settings.align:
+            table = align_table(table, labeled)
+            previous = None if previous is None else align_table(previous, labeled)
         return audit(table, select_labels(table, settings), hidden_truth(pool, table), previous)
     masks = open_masks(table, pool.masks.size)
     counts = count_pixels(masks, pool.select(find_rows("pseudo-label table", pool, table.ids)))

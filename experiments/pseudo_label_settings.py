@@ -19,6 +19,8 @@ class SelectionSettings(PseudoLabelLossSettings):
             same share of every class's pixels, the most confident (Zou et al. 2018).
         max_per_class: most rows of a class, the most confident; null sets no limit; masks have none.
         labels: ``soft`` takes the teacher's distribution, ``hard`` its most probable class; masks are hard.
+        align: first weight the teacher's classes so that they are as frequent in the pool as among the labelled images
+            (Berthelot et al. 2020), which must be so in truth; not for masks.
         ratio: pseudo-labelled images for each labelled one in a training step.
     """
 
@@ -26,6 +28,7 @@ class SelectionSettings(PseudoLabelLossSettings):
     balance: bool = False
     max_per_class: int | None = None
     labels: Literal["soft", "hard"] = "soft"
+    align: bool = False
     ratio: float = 1.0
 
     def __post_init__(self) -> None:

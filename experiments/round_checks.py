@@ -54,7 +54,7 @@ def require_round(command: SelfTrainCommand, settings: RoundSettings, source: So
     labels = settings.pseudo_labels
     class_thresholds(labels.confidence_threshold, source.num_classes)
     if has_masks(source):
-        require_mask_options(labels.labels, labels.max_per_class)
+        require_mask_options(labels.labels, labels.max_per_class, labels.align)
     pseudo_labeled_batch_size(command.data.batch_size, settings.pseudo_labels.ratio)
 
 

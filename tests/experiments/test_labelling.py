@@ -110,6 +110,7 @@ def test_a_student_learns_from_them(path):
             PseudoLabelSettings(labels="hard", max_per_class=5),
             "max_per_class: got 5, expected none for images with masks",
         ),
+        (PseudoLabelSettings(labels="hard", align=True), "align: got true, expected false for images with masks"),
     ],
 )
 def test_settings_that_do_not_suit_masks_are_refused_before_labelling(tmp_path, settings, message):

@@ -153,6 +153,7 @@ def test_views_that_masks_cannot_have_show_before_anything_is_trained(noise, mes
     [
         ({"labels": "soft"}, "expected 'hard' for images with masks"),
         ({"max_per_class": 3}, "max_per_class: got 3, expected none for images with masks"),
+        ({"align": True}, "align: got true, expected false for images with masks"),
     ],
 )
 def test_what_masks_cannot_do_shows_before_anything_is_trained(changes, message, tmp_path, capsys):
