@@ -23,6 +23,11 @@ SMALLEST_BATCH = 64
 Those of segmentation networks are not: nearly all their products have a row a pixel, and their images are large.
 """
 
+LARGEST_BATCH = 128
+"""Images that a processor takes at once in bfloat16: the maps of more leave its caches. On two cores 768 images of 28
+pixels took cnn_large 0.31 s in parts of 128 and 0.41 s in parts of 256, ResNet-18 0.21 and 0.20 s; in float32 the parts
+made no such difference."""
+
 
 class InferenceNetwork(nn.Module):
     """Runs a network channels-last, in bfloat16 where asked; see ``prepare_for_inference``.
@@ -34,17 +39,27 @@ class InferenceNetwork(nn.Module):
         network: takes images ``(N, C, H, W)`` in ``[0, 1]``, returns logits.
         dtype: ``torch.float32``, or ``torch.bfloat16`` for what autocast has in lower precision.
         smallest_batch: images to which smaller batches are filled up.
+        largest_batch: images into parts of which larger batches are split; ``None`` for no limit.
     """
 
-    def __init__(self, network: nn.Module, dtype: torch.dtype, smallest_batch: int = SMALLEST_BATCH) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        dtype: torch.dtype,
+        smallest_batch: int = SMALLEST_BATCH,
+        largest_batch: int | None = None,
+    ) -> None:
         super().__init__()
         self.network = network
         self.dtype = dtype
         self.smallest_batch = smallest_batch
+        self.largest_batch = largest_batch
 
     def forward(self, images: Tensor) -> Tensor:
         """Return the logits ``(N, K)`` or ``(N, K, H, W)``, float32, of ``images (N, C, H, W)`` in ``[0, 1]``."""
         num_images = len(images)
+        if self.largest_batch is not None and num_images > self.largest_batch:
+            return torch.cat([self(part) for part in torch.split(images, self.largest_batch)])
         if num_images < self.smallest_batch:
             images = torch.cat((images, images.new_zeros(self.smallest_batch - num_images, *images.shape[1:])))
         images = images.contiguous(memory_format=torch.channels_last)
@@ -83,7 +98,9 @@ def prepare_for_inference(
         speed_up_small_maps(copied)
     copied = copied.to(memory_format=torch.channels_last)
     smallest_batch = 1 if is_segmentation(network) else SMALLEST_BATCH
-    return InferenceNetwork(copied, torch.bfloat16 if lowered else torch.float32, smallest_batch).eval()
+    largest_batch = LARGEST_BATCH if lowered and device.type == "cpu" else None
+    dtype = torch.bfloat16 if lowered else torch.float32
+    return InferenceNetwork(copied, dtype, smallest_batch, largest_batch).eval()
 
 
 def is_segmentation(network: nn.Module) -> bool:

@@ -211,6 +211,19 @@ def test_an_image_has_the_same_bits_in_any_batch_and_place(name, stem):
             assert torch.equal(prepared(images[:number]), logits[:number])
 
 
+@pytest.mark.parametrize(("precision", "sizes"), [("bfloat16", [128, 128, 64]), ("float32", [300])])
+def test_large_batches_are_split_in_bfloat16(precision, sizes):
+    prepared = prepare_for_inference(create_network("cnn_tiny", num_classes=5, num_channels=1), precision)
+    seen = []
+    prepared.network.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    images = torch.rand(300, 1, 16, 16)
+    with torch.inference_mode():
+        logits = prepared(images)
+        assert seen == sizes  # the last 44 are filled up
+        torch.testing.assert_close(logits[290:], prepared(images[290:]))
+    assert logits.shape == (300, 5)
+
+
 @pytest.mark.parametrize(("name", "expected"), [("unet", 3), ("cnn_tiny", 64)])
 def test_only_batches_of_classifiers_are_filled_up(name, expected):
     options = {"width": 2, "depth": 1} if name == "unet" else {}
