@@ -10,7 +10,7 @@ import lightning_modules.networks.segmentation.smp_networks as smp_networks
 import lightning_modules.networks.segmentation.torchvision_segmentation as torchvision_segmentation
 from lightning_modules.networks.published import Published
 from lightning_modules.networks.segmentation.fcn import CreateClassifier, create_fcn
-from lightning_modules.networks.segmentation.folding import Folded
+from lightning_modules.networks.segmentation.folding import fold
 from lightning_modules.networks.segmentation.unet import create_unet
 
 ON_ENCODERS: dict[str, Callable[..., nn.Module]] = {
@@ -73,6 +73,7 @@ def create_own(
     pretrained: bool,
     create_classifier: CreateClassifier,
     output_stride: int = 1,
+    output_upsampling: str = "bilinear",
     **options: Any,
 ) -> nn.Module:
     """Build one of ``ON_ENCODERS``.
@@ -84,20 +85,13 @@ def create_own(
         pretrained: take published weights of the encoder.
         create_classifier: builds the encoder.
         output_stride: side, in pixels, of the blocks that the network sees as one pixel; see ``Folded``.
+        output_upsampling: how the scores of blocks become logits of pixels: ``bilinear`` or ``pixel_shuffle``.
         options: of the network.
 
     Raises:
-        ValueError: the stride is out of range, or published weights are asked for, which are of single pixels.
+        ValueError: the stride or its upsampling is out of range, or published weights, which are of single
+            pixels, are asked for.
         TypeError: an option that the network does not take.
     """
     build = partial(ON_ENCODERS[name], create_classifier=create_classifier, pretrained=pretrained, **options)
-    if output_stride == 1:
-        return build(num_classes=num_classes, num_channels=num_channels)
-    if not isinstance(output_stride, int) or output_stride < 1:
-        raise ValueError(f"output_stride: got {output_stride!r}, expected a whole number of at least 1")
-    if pretrained:
-        raise ValueError(
-            f"pretrained: got True with output_stride {output_stride}, expected False: published weights are of "
-            "networks that see single pixels; use output_stride 1"
-        )
-    return Folded(build(num_classes=num_classes, num_channels=num_channels * output_stride**2), output_stride)
+    return fold(build, num_classes, num_channels, output_stride, output_upsampling, pretrained)

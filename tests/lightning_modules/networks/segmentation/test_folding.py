@@ -30,10 +30,25 @@ def test_blocks_are_channels_and_logits_are_enlarged_bilinearly():
     assert logits[0, 1].tolist() == [[1, 3, 7, 9]] * 2
 
 
+class PixelsAndTheirNegatives(nn.Module):
+    """Two classes: scores of a block are its pixels, and what they lack to ten."""
+
+    def forward(self, blocks: torch.Tensor) -> torch.Tensor:
+        return torch.cat((blocks, 10 - blocks), dim=1)
+
+
+def test_blocks_are_channels_and_scores_are_logits_of_their_pixels():
+    images = torch.rand(2, 1, 6, 4)
+    logits = Folded(PixelsAndTheirNegatives(), 2, "pixel_shuffle")(images)
+    assert torch.equal(logits, torch.cat((images, 10 - images), dim=1))
+
+
 @pytest.mark.parametrize("stride", [2, 3, 4])
 @pytest.mark.parametrize("name", ["unet", "fcn8s"])
-def test_logits_have_the_images_size_and_every_pixel_counts(name, stride):
-    network = build(name, output_stride=stride, **({"encoder": "resnet8"} if name == "fcn8s" else {})).eval()
+@pytest.mark.parametrize("upsampling", ["bilinear", "pixel_shuffle"])
+def test_logits_have_the_images_size_and_every_pixel_counts(name, stride, upsampling):
+    options = {"output_stride": stride, "output_upsampling": upsampling}
+    network = build(name, **options, **({"encoder": "resnet8"} if name == "fcn8s" else {})).eval()
     for size in ((16, 16), (17, 23), (30, 21), (1, 50)):
         images = torch.rand(1, 3, *size)
         logits = network(images)
@@ -55,6 +70,10 @@ def test_its_layers_are_those_of_its_network():
     [
         ({"output_stride": 0}, r"output_stride: got 0, expected a whole number of at least 1"),
         ({"output_stride": 1.5}, r"output_stride: got 1.5"),
+        (
+            {"output_stride": 2, "output_upsampling": "cubic"},
+            r"output_upsampling: got 'cubic', expected one of bilinear, pixel_shuffle",
+        ),
         ({"output_stride": 2, "pretrained": True, "encoder": "torchvision/resnet18"}, r"pretrained: got True with"),
     ],
 )
