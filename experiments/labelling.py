@@ -9,7 +9,7 @@ from typing import Any
 import torch.distributed
 from torch import nn
 
-from datamodules.alignment import align_table
+from datamodules.alignment import align_table, count_labels
 from datamodules.labeled import LabeledDataModule
 from datamodules.pseudo_label_columns import TableMetadata
 from datamodules.pseudo_label_merging import merge_shards
@@ -66,6 +66,8 @@ def label_pool(
     source = labeled.source
     if labeled.targets_are_masks:  # before the hours that it may take
         require_mask_options(settings.labels, settings.max_per_class, settings.align)
+    elif settings.align:
+        count_labels(labeled)
     view = "flip" if settings.flip else "none"
     writer_kind = PseudoMaskWriter if labeled.targets_are_masks else PseudoLabelWriter
     writer = writer_kind(path, TableMetadata(state_digest(teacher), source.name, source.class_names, view))

@@ -20,7 +20,8 @@ class SelectionSettings(PseudoLabelLossSettings):
         max_per_class: most rows of a class, the most confident; null sets no limit; masks have none.
         labels: ``soft`` takes the teacher's distribution, ``hard`` its most probable class; masks are hard.
         align: first weight the teacher's classes so that they are as frequent in the pool as among the labelled images
-            (Berthelot et al. 2020), which must be so in truth; not for masks.
+            (Berthelot et al. 2020), of which labels_per_class takes as many of every class; only where that is so in
+            truth, else labels get worse; not for masks.
         ratio: pseudo-labelled images for each labelled one in a training step.
     """
 

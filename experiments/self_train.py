@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from datamodules.alignment import count_labels
 from datamodules.pseudo_labeled import PseudoLabeledDataModule, pool_of
 from datamodules.pseudo_labels import PseudoLabels
 from datamodules.sources.source import Source
@@ -73,6 +74,8 @@ class SelfTraining:
             grow=partial(larger_network, source=source),
         )
         require_trainable(command, self.rounds, source)
+        if any(settings.pseudo_labels.align for settings in self.rounds):
+            count_labels(self.labeled)  # refuses a class without labelled images
         self.settings = {
             "seed": command.seed,
             "data": command.data,

@@ -24,9 +24,9 @@ Those of segmentation networks are not: nearly all their products have a row a p
 """
 
 LARGEST_BATCH = 128
-"""Images that a processor takes at once in bfloat16: the maps of more leave its caches. On two cores 768 images of 28
-pixels took cnn_large 0.31 s in parts of 128 and 0.41 s in parts of 256, ResNet-18 0.21 and 0.20 s; in float32 the parts
-made no such difference."""
+"""Images that a processor classifies at once in bfloat16: the maps of more leave its caches. On two cores 768 images of
+28 pixels took cnn_large 0.31 s in parts of 128 and 0.41 s in parts of 256, ResNet-18 0.21 and 0.20 s; in float32 the
+parts made no such difference."""
 
 
 class InferenceNetwork(nn.Module):
@@ -97,10 +97,11 @@ def prepare_for_inference(
     if device.type == "cpu":
         speed_up_small_maps(copied)
     copied = copied.to(memory_format=torch.channels_last)
-    smallest_batch = 1 if is_segmentation(network) else SMALLEST_BATCH
-    largest_batch = LARGEST_BATCH if lowered and device.type == "cpu" else None
     dtype = torch.bfloat16 if lowered else torch.float32
-    return InferenceNetwork(copied, dtype, smallest_batch, largest_batch).eval()
+    if is_segmentation(network):
+        return InferenceNetwork(copied, dtype, smallest_batch=1).eval()
+    largest_batch = LARGEST_BATCH if lowered and device.type == "cpu" else None
+    return InferenceNetwork(copied, dtype, largest_batch=largest_batch).eval()
 
 
 def is_segmentation(network: nn.Module) -> bool:

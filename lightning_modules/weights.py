@@ -161,34 +161,38 @@ def keys_left_initial(own: Iterable[str], ignored: tuple[str, ...], path: Path, 
     return initial
 
 
+def rows_per_class(network: Network) -> int:
+    """Return how many rows of the head's weights a class has: one, or one for each pixel of a block (``Folded``)."""
+    rows: int = getattr(network.body, "scores_per_class", 1)
+    return rows
+
+
 def head_key(network: Network) -> str:
-    """Return the name in the body of the head's weights, whose rows are the classes."""
-    name = find_head(network.body, network.spec.num_classes)
+    """Return the name in the body of the head's weights, whose rows are the classes, or their pixels in a block."""
+    name = find_head(network.body, network.spec.num_classes * rows_per_class(network))
     return f"{name}.weight" if name else "weight"
 
 
 def keys_of_another_head(network: Network, weights: dict[str, Tensor]) -> set[str]:
     """Return the keys of classifiers in ``weights`` that have another number of classes and differ in nothing else."""
-    num_classes = network.spec.num_classes
+    num_rows = network.spec.num_classes * rows_per_class(network)
     head = weights.get(head_key(network))
-    if head is None or head.ndim == 0 or len(head) == num_classes:
+    if head is None or head.ndim == 0 or len(head) == num_rows:
         return set()
     own = network.body.state_dict()
     names = {name.removeprefix("body.") for name in layer_groups(network)[-1]} & weights.keys()
     return {
         name
         for name in names
-        if weights[name].shape == (len(head), *own[name].shape[1:]) and len(own[name]) == num_classes
+        if weights[name].shape == (len(head), *own[name].shape[1:]) and len(own[name]) == num_rows
     }
 
 
 def describe_heads(network: Network, weights: dict[str, Tensor]) -> str:
     """Return the sentence on a replaced head."""
     num_classes = network.spec.num_classes
-    return (
-        f"the head of {len(weights[head_key(network)])} classes in the checkpoint is replaced by a new one of "
-        f"{num_classes}"
-    )
+    given = len(weights[head_key(network)]) // rows_per_class(network)
+    return f"the head of {given} classes in the checkpoint is replaced by a new one of {num_classes}"
 
 
 def adapt_first_convolution(network: Network, weights: dict[str, Tensor]) -> list[str]:

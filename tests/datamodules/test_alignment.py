@@ -10,8 +10,9 @@ from datamodules.alignment import align, align_table
 from datamodules.labeled import LabeledDataModule
 from datamodules.pseudo_labeled import PseudoLabeledDataModule
 from datamodules.pseudo_labels import PseudoLabels, TableMetadata
-from experiments.labelling import audit_table
-from experiments.pseudo_label_settings import SelectionSettings
+from experiments.labelling import audit_table, build_pseudo_labeled, label_pool
+from experiments.pseudo_label_settings import PseudoLabelSettings, SelectionSettings
+from experiments.settings import TrainerSettings
 
 NAMES = ("stripe 0", "stripe 1", "stripe 2")
 
@@ -59,15 +60,14 @@ def test_shares_that_agree_change_nothing():
 def test_rows_in_pieces_give_the_same(monkeypatch):
     probabilities, shares = biased(300), torch.full((3,), 1 / 3, dtype=torch.float64)
     whole = align(probabilities, shares)
-    monkeypatch.setattr(alignment, "ROWS_AT_ONCE", 7)
+    monkeypatch.setattr(alignment, "NUMBERS_AT_ONCE", 21)  # seven rows of three
     torch.testing.assert_close(align(probabilities, shares), whole, rtol=1e-6, atol=1e-8)
 
 
-def test_certain_labels_are_left_finite():
-    """Two classes of three, all certain: the shares are out of reach, and no probability becomes NaN."""
-    aligned = align(torch.eye(3)[torch.tensor([0, 0, 0, 1])], torch.full((3,), 1 / 3, dtype=torch.float64))
-    torch.testing.assert_close(aligned.sum(dim=1), torch.ones(4))
-    assert aligned[3].argmax() != 0
+def test_certain_labels_stay_as_they_are():
+    """Two classes of three, all certain: the shares are out of reach."""
+    certain = torch.eye(3)[torch.tensor([0, 0, 0, 1])]
+    assert torch.equal(align(certain, torch.full((3,), 1 / 3, dtype=torch.float64)), certain)
 
 
 def test_an_empty_table_stays_empty():
@@ -95,6 +95,13 @@ def test_the_students_are_taught_the_aligned_labels(labeled):
     assert not torch.equal(wanted.labels, table.labels)
 
 
+def test_the_option_reaches_them_from_a_file(labeled, tmp_path):
+    table = table_of(labeled, biased(len(labeled.pool)))
+    table.write(tmp_path / "table.parquet")
+    data = build_pseudo_labeled(labeled, tmp_path / "table.parquet", SelectionSettings(align=True))
+    assert torch.equal(data.pseudo_labeled.targets, align_table(table, labeled).probabilities)
+
+
 def test_threshold_and_audit_are_of_the_aligned_labels(labeled):
     table = table_of(labeled, biased(len(labeled.pool)))
     settings = SelectionSettings(align=True, confidence_threshold=0.6)
@@ -112,3 +119,12 @@ def test_a_class_without_labelled_images_is_refused(labeled):
     labeled.train = labeled.train.select((labeled.train.targets != 1).nonzero().squeeze(1))
     with pytest.raises(ValueError, match="align: got true, expected labelled images of every class, but stripe 1"):
         PseudoLabeledDataModule(labeled, table, align=True)
+
+
+def test_such_a_class_is_noticed_before_the_pool_is_labelled(labeled, tmp_path):
+    labeled.train = labeled.train.select((labeled.train.targets != 1).nonzero().squeeze(1))
+    with pytest.raises(ValueError, match="but stripe 1"):
+        label_pool(
+            torch.nn.Flatten(), labeled, tmp_path / "t.parquet", PseudoLabelSettings(align=True), TrainerSettings()
+        )
+    assert not list(tmp_path.iterdir())

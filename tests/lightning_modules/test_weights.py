@@ -54,6 +54,17 @@ WRITERS = {
 }
 
 
+def test_a_head_with_scores_of_a_blocks_pixels_is_replaced_too(tmp_path):
+    options = {"width": 4, "depth": 1, "output_stride": 2, "output_upsampling": "pixel_shuffle"}
+    trained, network = (create_network("unet", num_classes=number, num_channels=1, **options) for number in (5, 3))
+    torch.save(trained.body.state_dict(), tmp_path / "five.pth")
+    notes = load_weights(network, read_weights(tmp_path / "five.pth"))
+    assert notes == ["the head of 5 classes in the checkpoint is replaced by a new one of 3"]
+    after = network.body.state_dict()
+    assert after["folded.classifier.weight"].shape[0] == 12
+    assert all(torch.equal(after[k], v) for k, v in trained.body.state_dict().items() if "classifier" not in k)
+
+
 @pytest.mark.parametrize("name", WRITERS)
 def test_every_format_gives_the_same_logits(tmp_path, name):
     trained, network = create(seed=1).eval(), create(seed=2).eval()

@@ -24,6 +24,9 @@ class Folded(nn.Module):
             for ``pixel_shuffle`` ``(N, K * stride**2, ...)``.
         stride: side of a block in pixels, 1 or more.
         upsampling: ``bilinear`` or ``pixel_shuffle``.
+
+    Attributes:
+        scores_per_class: scores that a block has for each class.
     """
 
     def __init__(self, folded: nn.Module, stride: int, upsampling: str = "bilinear") -> None:
@@ -31,6 +34,7 @@ class Folded(nn.Module):
         self.folded = folded
         self.stride = stride
         self.upsampling = upsampling
+        self.scores_per_class = stride**2 if upsampling == "pixel_shuffle" else 1
 
     def forward(self, images: Tensor) -> Tensor:
         """Return logits ``(N, K, H, W)`` of normalised ``images (N, C, H, W)``."""

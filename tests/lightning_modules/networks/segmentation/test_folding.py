@@ -1,9 +1,12 @@
 """A folded network sees blocks of pixels as channels, and loses no pixel and no size."""
 
+import dataclasses
+
 import pytest
 import torch
 from torch import nn
 
+from lightning_modules.checkpoints import rebuild
 from lightning_modules.networks import create_network
 from lightning_modules.networks.layers import layer_groups
 from lightning_modules.networks.segmentation.folding import Folded
@@ -41,6 +44,15 @@ def test_blocks_are_channels_and_scores_are_logits_of_their_pixels():
     images = torch.rand(2, 1, 6, 4)
     logits = Folded(PixelsAndTheirNegatives(), 2, "pixel_shuffle")(images)
     assert torch.equal(logits, torch.cat((images, 10 - images), dim=1))
+
+
+@pytest.mark.parametrize(("upsampling", "num_scores"), [("bilinear", 3), ("pixel_shuffle", 12)])
+def test_a_network_by_name_has_scores_of_blocks_or_of_their_pixels(upsampling, num_scores):
+    network = build(output_stride=2, output_upsampling=upsampling)
+    assert network.body.folded.get_classifier().out_channels == num_scores
+    assert network.body.scores_per_class * 3 == num_scores
+    again = rebuild(dataclasses.asdict(network.spec))
+    assert again.body.upsampling == upsampling
 
 
 @pytest.mark.parametrize("stride", [2, 3, 4])
