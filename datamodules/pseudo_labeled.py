@@ -75,13 +75,13 @@ class PseudoLabeledDataModule(TwoStreamDataModule):
         name = str(table) if isinstance(table, Path) else "pseudo-label table"
         table = PseudoLabels.read(table) if isinstance(table, Path) else table
         require_origin(name, table, labeled, teacher_digest)
+        super().__init__(labeled, pseudo_labeled_batch_size(labeled.batch_size, pseudo_labeled_ratio))
+        pool = pool_of(labeled)
+        samples = pool.select(find_rows(name, pool, table.ids))
         if labeled.targets_are_masks:
             require_mask_options(labels, max_per_class, align)
         elif align:
             table = align_table(table, labeled)
-        super().__init__(labeled, pseudo_labeled_batch_size(labeled.batch_size, pseudo_labeled_ratio))
-        pool = pool_of(labeled)
-        samples = pool.select(find_rows(name, pool, table.ids))
         self.selection, masks = choose(
             table,
             samples,

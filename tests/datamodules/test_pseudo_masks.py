@@ -475,6 +475,11 @@ def test_masks_outside_the_pool_and_data_without_a_pool_are_refused(labeled, tab
             build()
 
 
+def test_classes_of_masks_cannot_be_aligned(labeled, table):
+    with pytest.raises(ValueError, match="align: got true, expected false for images with masks"):
+        PseudoLabeledDataModule(labeled, table, labels="hard", align=True)
+
+
 class Teacher(LightningModule):
     """Says of every pixel what its brightness says."""
 
