@@ -5,11 +5,12 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
-from timm.optim import create_optimizer_v2
+from timm.optim import create_optimizer_v2, param_groups_weight_decay
 from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, SequentialLR
 
+from lightning_modules.muon import Muon
 from lightning_modules.networks.layers import layer_groups
 from lightning_modules.settings import OptimizerSettings, TransferSettings, require
 
@@ -20,11 +21,14 @@ FUSED = ("adam", "adamw")
 """Those that PyTorch computes in one kernel, which takes a third of the time on two CPU cores. (Its fused SGD fails
 where layers join in later, as in gradual unfreezing.)"""
 
+MUON = ("muon", "nmuon")
+"""The second with Nesterov's momentum."""
+
 
 def create_optimizer(
     network: nn.Module, settings: OptimizerSettings, transfer: TransferSettings | None = None
 ) -> Optimizer:
-    """Return the optimizer of what is not frozen by timm's name.
+    """Return the optimizer of what is not frozen by timm's name; ``muon`` and ``nmuon`` are our own, faster one.
 
     Biases, norms and what the network's ``no_weight_decay`` names are without weight decay.
 
@@ -44,6 +48,8 @@ def create_optimizer(
     parameters: nn.Module | list[dict[str, Any]] = network
     if transfer is not None and transfer.mode == "discriminative":
         parameters = discriminative_groups(network, settings, transfer.layer_decay)
+    if settings.name in MUON:
+        return create_muon(parameters, settings)
     try:
         optimizer: Optimizer = create_optimizer_v2(
             parameters, opt=settings.name, lr=settings.lr, weight_decay=settings.weight_decay, **options
@@ -55,6 +61,16 @@ def create_optimizer(
     # Gradients are unscaled before the step, as without fusing, or Lightning could not clip them in mixed precision.
     optimizer._step_supports_amp_scaling = False  # type: ignore[attr-defined]
     return optimizer
+
+
+def create_muon(parameters: nn.Module | list[dict[str, Any]], settings: OptimizerSettings) -> Optimizer:
+    """Return Muon of a network or of parameter groups."""
+    groups: Any = parameters
+    if isinstance(parameters, nn.Module):
+        exempt: set[str] = getattr(parameters, "no_weight_decay", set)()
+        groups = param_groups_weight_decay(parameters, settings.weight_decay, no_weight_decay_list=exempt)
+    nesterov = settings.name == "nmuon"
+    return Muon(groups, settings.lr, settings.weight_decay, settings.momentum, nesterov)
 
 
 def discriminative_groups(network: nn.Module, settings: OptimizerSettings, layer_decay: float) -> list[dict[str, Any]]:

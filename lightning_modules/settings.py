@@ -12,7 +12,7 @@ class OptimizerSettings:
         name: any optimizer of ``timm.optim.create_optimizer_v2``: ``adamw``, ``sgd`` (Nesterov), ``lamb``, ...
         lr: peak learning rate.
         weight_decay: decoupled where the optimizer decouples; biases and norms are never decayed.
-        momentum: of SGD and its relatives; others ignore it.
+        momentum: of SGD and its relatives, and of Muon; others ignore it.
         schedule: ``cosine`` decays to zero over the run, ``constant`` stays at ``lr``.
         warmup_steps: steps of linear warm-up from ``lr / 100``.
     """

@@ -6,6 +6,7 @@ Milletari et al. 2016, "V-Net", section 3, with the plain sums of Sudre et al. 2
 over all known pixels of the batch: of an image alone, a class that it lacks would be wholly right or wholly wrong.
 """
 
+import torch
 from torch import Tensor
 
 from lightning_modules.losses.cross_entropy import known_targets
@@ -20,9 +21,11 @@ def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """
     known = known_targets(targets)
     labels = targets.masked_fill(~known, 0)
-    probabilities = logits.float().softmax(dim=1) * known.unsqueeze(1)
-    predicted = probabilities.sum(dim=(0, 2, 3))
-    overlap = sums_by_class(probabilities.gather(1, labels.unsqueeze(1)), labels, logits.shape[1])
+    probabilities = logits.float().softmax(dim=1)
+    # A product, as a copy of all probabilities without those that do not count takes as long as the softmax.
+    with torch.autocast(logits.device.type, enabled=False):
+        predicted = (probabilities.flatten(2) @ known.float().flatten(1).unsqueeze(2)).sum(dim=(0, 2))
+    overlap = sums_by_class(probabilities.gather(1, labels.unsqueeze(1)).squeeze(1) * known, labels, logits.shape[1])
     true = sums_by_class(known.float(), labels, logits.shape[1])
     present = true > 0
     dice = 2 * overlap / (predicted + true).masked_fill(~present, 1)

@@ -28,7 +28,8 @@ def segmentation_loss(
         focal_gamma: exponent of the focal loss.
         class_weights: ``(K,)``, of cross-entropy and focal loss; Dice has all classes count alike.
     """
-    loss = logits.new_zeros((), dtype=logits.float().dtype)
+    logits = logits.float().contiguous()  # channels last, each loss would make its own copy
+    loss = logits.new_zeros(())
     if cross_entropy_weight:
         loss = loss + cross_entropy_weight * cross_entropy(logits, targets, class_weights=class_weights)
     if dice_weight:

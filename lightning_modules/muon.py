@@ -1,0 +1,112 @@
+"""Muon, with all matrices of one shorter side orthogonalised at once."""
+
+from collections import defaultdict
+from collections.abc import Callable
+from typing import Any
+
+import timm.optim
+import torch
+from torch import Tensor
+from torch.optim.optimizer import ParamsT
+
+COEFFICIENTS = (
+    (4.0848, -6.8946, 2.9270),
+    (3.9505, -6.3029, 2.6377),
+    (3.7418, -5.5913, 2.3037),
+    (2.8769, -3.1427, 1.2046),
+    (2.8366, -3.0525, 1.2012),
+)
+"""Of each iteration: timm's ``quintic``."""
+
+LARGEST_ASPECT = 128
+"""Longer matrices, and those thinner than ``SMALLEST_SIDE``, are left to AdamW, as timm leaves them."""
+
+SMALLEST_SIDE = 4
+SMALLEST_NORM = 1e-7
+
+
+class Muon(timm.optim.Muon):  # type: ignore[misc]
+    """timm's Muon (Jordan et al. 2024), faster for the small matrices of small networks; other parameters by AdamW.
+
+    timm takes one matrix after the other, in bfloat16. Here those of one shorter side are one batch of its products,
+    in float32: a step of a small ResNet takes a third of the time on two CPU cores. State and fallback are timm's.
+    """
+
+    def __init__(
+        self, params: ParamsT, lr: float = 0.02, weight_decay: float = 0, momentum: float = 0.95, nesterov: bool = False
+    ) -> None:
+        super().__init__(params, lr=lr, weight_decay=weight_decay, momentum=momentum, nesterov=nesterov)
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take a step; return what ``closure`` returns, if there is one."""
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+        gradients = []
+        for group in self.param_groups:
+            matrices = [parameter for parameter in group["params"] if parameter.grad is not None and learns(parameter)]
+            gradients += [(matrix, matrix.grad) for matrix in matrices]
+            for alike in by_shorter_side(matrices):
+                self.update(alike, group)
+        for matrix, _ in gradients:
+            matrix.grad = None
+        try:
+            super().step()
+        finally:
+            for matrix, gradient in gradients:
+                matrix.grad = gradient
+        return loss
+
+    def update(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
+        """Move matrices of one shorter side by the orthogonalised means of their gradients."""
+        momentum, rate = group["momentum"], group["lr"]
+        means = []
+        for matrix in matrices:
+            state = self.state[matrix]
+            if not state:
+                state |= {"use_muon": True, "momentum_buffer": torch.zeros_like(matrix)}
+            gradient: Tensor = matrix.grad  # type: ignore[assignment]
+            mean = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
+            mean = torch.lerp(gradient, mean, momentum) if group["nesterov"] else mean
+            means.append(mean.flatten(1).float())
+        for matrix, direction in zip(matrices, orthogonalized(means), strict=True):
+            scale = 0.2 * max(direction.shape) ** 0.5
+            matrix.mul_(1 - rate * group["weight_decay"]).add_(direction.reshape(matrix.shape), alpha=-rate * scale)
+
+
+def learns(parameter: Tensor) -> bool:
+    """Return whether a parameter is a matrix, or a convolution that is one, and not a long thin one."""
+    if parameter.ndim < 2 or 1 in parameter.shape[:2]:
+        return False
+    shorter, longer = sorted((parameter.shape[0], parameter[0].numel()))
+    return shorter >= SMALLEST_SIDE and longer <= LARGEST_ASPECT * shorter
+
+
+def by_shorter_side(matrices: list[Tensor]) -> list[list[Tensor]]:
+    """Return the matrices in lists of one shorter side and device each."""
+    groups: dict[Any, list[Tensor]] = defaultdict(list)
+    for matrix in matrices:
+        groups[min(len(matrix), matrix[0].numel()), matrix.device].append(matrix)
+    return list(groups.values())
+
+
+def orthogonalized(matrices: list[Tensor]) -> list[Tensor]:
+    """Return matrices with singular values near 1, of float32 matrices that have one shorter side.
+
+    Newton and Schulz' quintic iteration, X <- (a + b A + c A^2) X where A = X X^T and X has norm 1 at first. All its
+    factors are polynomials of the first A and commute: A follows from them, and X is needed first and last alone.
+    """
+    wide = [matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT for matrix in matrices]
+    squares = torch.stack([matrix @ matrix.mT for matrix in wide])
+    norms = squares.diagonal(dim1=1, dim2=2).sum(dim=1).sqrt().clamp(min=SMALLEST_NORM).view(-1, 1, 1)
+    squares = squares / norms**2
+    product = torch.eye(squares.shape[1], device=squares.device) / norms
+    for first, second, third in COEFFICIENTS:
+        factor = torch.baddbmm(squares, squares, squares, beta=second, alpha=third)
+        factor.diagonal(dim1=1, dim2=2).add_(first)
+        product, squares = factor @ product, factor @ squares @ factor
+    directions = [factor @ matrix for factor, matrix in zip(product, wide, strict=True)]
+    pairs = zip(directions, matrices, strict=True)
+    return [direction if direction.shape == matrix.shape else direction.mT for direction, matrix in pairs]
