@@ -13,7 +13,6 @@ MAX_OBJECTS = 3
 OBJECT_SIZES = (26 / 64, 41 / 64)
 """Range of an object's height and width, as a fraction of the scene's side."""
 
-MAX_DEGREES = 15.0
 OPACITIES = (0.7, 1.0)
 SHADING = 0.4
 """Share of an object's colour that follows its intensity, as light and shade do."""
@@ -91,7 +90,7 @@ def backgrounds(photographs: list[Tensor], keys: Tensor, side: int) -> Tensor:
 def add_object(material: Material, keys: Tensor, scenes: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
     """Return ``scenes (n, 3, S, S)`` float32 and ``masks (n, S, S)`` uint8 with one more object in front."""
     which = random_integers(fold_in(keys, 0), 0, len(material.objects))
-    intensity = placed(material.objects[which].float() / 255, fold_in(keys, 1), scenes.shape[-1])
+    intensity = placed_well(material, which, fold_in(keys, 1), masks)
     opacity = uniform(fold_in(keys, 2), *OPACITIES).view(-1, 1, 1, 1)
     alpha = ((intensity - material.coverage) / EDGE + 0.5).clamp_(0, 1)
     shade = 1 - SHADING + SHADING * intensity
@@ -101,14 +100,21 @@ def add_object(material: Material, keys: Tensor, scenes: Tensor, masks: Tensor) 
     return torch.lerp(scenes, color * shade, alpha * opacity), torch.where(covered, labels, masks)
 
 
+def placed_well(material: Material, which: Tensor, keys: Tensor, masks: Tensor) -> Tensor:
+    """Return ``(n, 1, S, S)``, the objects ``which (n,)`` at that of two random places where each hides less."""
+    objects = material.objects[which].float() / 255
+    first, second = (placed(objects, fold_in(keys, place), masks.shape[-1]) for place in range(2))
+    hidden = [((each.squeeze(1) >= material.coverage) & (masks > 0)).sum(dim=(1, 2)) for each in (first, second)]
+    return torch.where((hidden[0] <= hidden[1]).view(-1, 1, 1, 1), first, second)
+
+
 def placed(objects: Tensor, keys: Tensor, side: int) -> Tensor:
-    """Return ``(n, 1, side, side)`` in ``[0, 1]``: ``objects (n, 1, h, w)`` enlarged smoothly, turned and shifted."""
+    """Return ``(n, 1, side, side)`` in ``[0, 1]``: ``objects (n, 1, h, w)`` enlarged smoothly and shifted."""
     size = uniform(fold_in(keys, 0), *OBJECT_SIZES)
-    angle = uniform(fold_in(keys, 1), -MAX_DEGREES, MAX_DEGREES).deg2rad()
     # In grid_sample's units a scene spans -1 to 1: an object's middle lies so that its square is within.
     x, y = (uniform(fold_in(keys, position), -1, 1) * (1 - size) for position in (2, 3))
-    cosine, sine = angle.cos() / size, angle.sin() / size
-    rows = [cosine, sine, -cosine * x - sine * y, -sine, cosine, sine * x - cosine * y]
+    zero = torch.zeros_like(size)
+    rows = [1 / size, zero, -x / size, zero, 1 / size, -y / size]
     grid = F.affine_grid(torch.stack(rows, dim=1).view(-1, 2, 3), [len(keys), 1, side, side], align_corners=False)
     return F.grid_sample(objects, grid, mode="bicubic", padding_mode="zeros", align_corners=False).clamp_(0, 1)
 
