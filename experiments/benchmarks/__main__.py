@@ -12,7 +12,7 @@ from rich.table import Table
 
 from experiments.benchmarks.pairs import Comparison
 
-BENCHMARKS = ("training_step", "augmentation", "folders", "labelling", "mean_iou")
+BENCHMARKS = ("training_step", "augmentation", "folders", "labelling", "mean_iou", "muon")
 
 
 def main() -> None:

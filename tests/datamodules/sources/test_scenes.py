@@ -6,9 +6,10 @@ import time
 import pytest
 import torch
 
+from datamodules.augmentation.keys import fold_in, sample_keys
 from datamodules.sources import create_source
 from datamodules.sources.digits import digits
-from datamodules.sources.scene_drawing import Material, backgrounds, draw_scenes
+from datamodules.sources.scene_drawing import Material, backgrounds, draw_scenes, placed, placed_well
 from datamodules.sources.scenes import digit_scenes, scenes_of
 from datamodules.sources.source import PixelArray
 
@@ -75,6 +76,20 @@ def test_objects_in_front_hide_those_behind():
     areas = [mask.flatten().bincount()[1:].sort(descending=True).values[1] for mask in masks if len(mask.unique()) == 3]
     assert min(areas) < 26**2 / 2  # hidden in part
     assert max(areas) > 26**2  # not at all
+
+
+def test_of_two_places_an_object_takes_that_where_it_hides_less():
+    full = Material(torch.full((1, 1, 8, 8), 255, dtype=torch.uint8), torch.zeros(1).long(), [photograph(0)], 0.5)
+    keys = sample_keys(0, torch.zeros(300).long(), torch.arange(300))
+    masks = torch.zeros(300, 64, 64, dtype=torch.uint8)
+    masks[:, :, :32] = 1
+    chosen = placed_well(full, torch.zeros(300).long(), keys, masks)
+    first, second = (placed(full.objects[[0] * 300].float() / 255, fold_in(keys, place), 64) for place in range(2))
+    hidden = [((each[:, 0] >= 0.5) & (masks > 0)).sum(dim=(1, 2)) for each in (chosen, first, second)]
+    assert torch.equal(hidden[0], torch.minimum(hidden[1], hidden[2]))
+    assert (hidden[1] < hidden[2]).any()
+    assert (hidden[2] < hidden[1]).any()
+    assert (hidden[0] > 0).float().mean() > 0.3  # objects overlap nevertheless
 
 
 def test_colours_sizes_and_contrast_vary(scenes):
