@@ -1,15 +1,13 @@
 """Networks made ready for inference, and the labelling of images with them."""
 
 import copy
-from collections import Counter
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, get_args
 
 import torch
 from lightning import LightningModule
-from timm.layers import BatchNormAct2d
-from torch import Tensor, fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch import Tensor, nn
 
+from lightning_modules.fusing import fold_batch_norms, fuse_relus
 from lightning_modules.networks import Network
 from lightning_modules.networks.names import SEGMENTATION, resolve
 from lightning_modules.sliding_window import predict_whole
@@ -91,11 +89,13 @@ def prepare_for_inference(
     # The copy of one of ours leaves auxiliary classifiers behind.
     copied = network.without_auxiliary() if isinstance(network, Network) else copy.deepcopy(network).eval()
     copied = copied.requires_grad_(False).to(device)
-    fold_batch_norms(copied.body if isinstance(copied, Network) else copied)
+    body = copied.body if isinstance(copied, Network) else copied
+    fold_batch_norms(body)
     if lowered:
         lower_weights(copied)
     if device.type == "cpu":
         speed_up_small_maps(copied)
+        fuse_relus(body)
     copied = copied.to(memory_format=torch.channels_last)
     dtype = torch.bfloat16 if lowered else torch.float32
     if is_segmentation(network):
@@ -127,63 +127,6 @@ def lower_weights(network: nn.Module) -> None:
     for module in network.modules():
         if type(module) in (nn.Conv2d, nn.Linear):
             module.to(torch.bfloat16)
-
-
-class LayerTracer(fx.Tracer):
-    """Records a forward pass as a graph in which convolutions and batch norms are whole, also those of timm."""
-
-    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Return whether ``m`` is one node of the graph."""
-        return isinstance(m, nn.BatchNorm2d) or super().is_leaf_module(m, module_qualified_name)
-
-
-def fold_batch_norms(network: nn.Module) -> None:
-    """Fold, in place, every batch norm of evaluation mode into the convolution right before it.
-
-    The graph of a forward pass tells which pairs there are; the network's own code stays. Where it cannot be recorded,
-    its children are tried one by one, and what cannot be folded stays as it is.
-    """
-    try:
-        graph = LayerTracer().trace(network)
-    except Exception:  # foreign code, run on symbols: anything may be raised
-        for child in network.children():
-            fold_batch_norms(child)
-        return
-    for convolution_name, norm_name in foldable_pairs(network, graph):
-        convolution = cast(nn.Conv2d, network.get_submodule(convolution_name))
-        norm = cast(nn.BatchNorm2d, network.get_submodule(norm_name))
-        network.set_submodule(convolution_name, fuse_conv_bn_eval(convolution, norm))
-        network.set_submodule(norm_name, after_norm(norm))
-
-
-def foldable_pairs(network: nn.Module, graph: fx.Graph) -> list[tuple[str, str]]:
-    """Return the names of convolutions whose outputs go to a batch norm and nowhere else, each with that norm's."""
-    modules = dict(network.named_modules(remove_duplicate=False))
-    calls = [node for node in graph.nodes if node.op == "call_module"]
-    uses = Counter(id(modules[str(node.target)]) for node in calls)
-    pairs = []
-    for norm in calls:
-        convolution = norm.args[0] if norm.args else None
-        if not isinstance(convolution, fx.Node) or convolution.op != "call_module" or len(convolution.users) > 1:
-            continue
-        names = str(convolution.target), str(norm.target)
-        layers = [modules[name] for name in names]
-        if is_foldable(*layers) and all(uses[id(layer)] == 1 for layer in layers):
-            pairs.append(names)
-    return pairs
-
-
-def is_foldable(convolution: nn.Module, norm: nn.Module) -> bool:
-    """Return whether they are a plain convolution and a batch norm with fixed statistics, without hooks."""
-    if type(convolution) is not nn.Conv2d or type(norm) not in (nn.BatchNorm2d, BatchNormAct2d):
-        return False
-    hooks = (convolution._forward_pre_hooks, convolution._forward_hooks, norm._forward_pre_hooks, norm._forward_hooks)
-    return norm.running_mean is not None and not any(hooks)  # hooks, such as of weight norm, may change values
-
-
-def after_norm(norm: nn.Module) -> nn.Module:
-    """Return what is left of a folded norm: timm's drop and activate after it."""
-    return nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
 
 
 class Labeler(LightningModule):

@@ -18,7 +18,7 @@ class SmallMapConv2d(nn.Conv2d):
     def forward(self, input: Tensor) -> Tensor:
         """Return ``(N, K, H', W')`` of ``input (N, C, H, W)``, channels-last where the map is small."""
         height, width = input.shape[-2:]
-        if height * width > LARGEST_MAP:
+        if not is_small(input):
             return super().forward(input)
         rows, columns = (int(pad) for pad in self.padding)
         weight = self.weight.permute(0, 2, 3, 1)
@@ -38,6 +38,11 @@ class SmallMapConv2d(nn.Conv2d):
         return all(
             0 <= side + 2 * pad - kernel < stride and pad + side <= kernel for side, kernel, pad, stride in sides
         )
+
+
+def is_small(maps: Tensor) -> bool:
+    """Return whether maps ``(N, C, H, W)`` are so small that the product is as fast."""
+    return maps.shape[-2] * maps.shape[-1] <= LARGEST_MAP
 
 
 def speed_up_small_maps(network: nn.Module) -> None:

@@ -29,7 +29,9 @@ from lightning_modules.networks import Network, create_network
 from lightning_modules.settings import OptimizerSettings
 
 NUM_LABELED = 2000
-NUM_POOL = 2048
+NUM_POOL = 8192
+"""Pools have tens of thousands: what a run of ``predict`` costs at any size weighs little there."""
+
 BATCH_SIZE = 256
 TRAINING_STEPS = 100
 PAIRS = 5

@@ -26,6 +26,7 @@ class ResidualBlock(nn.Module):
         super().__init__()
         self.conv1 = nn.Conv2d(num_inputs, num_outputs, 3, stride, padding=1, bias=False)
         self.norm1 = nn.BatchNorm2d(num_outputs)
+        self.relu = nn.ReLU(inplace=True)  # a layer, which inference computes with the convolution
         self.conv2 = nn.Conv2d(num_outputs, num_outputs, 3, padding=1, bias=False)
         self.norm2 = nn.BatchNorm2d(num_outputs)
         self.drop_path = DropPath(drop_path_rate)
@@ -37,7 +38,7 @@ class ResidualBlock(nn.Module):
 
     def forward(self, features: Tensor) -> Tensor:
         """Return ``(N, num_outputs, H / stride, W / stride)`` of ``features (N, num_inputs, H, W)``."""
-        residual = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(features)))))
+        residual = self.norm2(self.conv2(self.relu(self.norm1(self.conv1(features)))))
         return F.relu(self.shortcut(features) + self.drop_path(residual))
 
 

@@ -13,7 +13,8 @@ from datamodules.sources import create_source
 from datamodules.unlabeled import UnlabeledDataModule
 from lightning_modules import inference
 from lightning_modules.classification import ClassificationModule
-from lightning_modules.inference import Labeler, fold_batch_norms, prepare_for_inference
+from lightning_modules.fusing import fold_batch_norms
+from lightning_modules.inference import Labeler, prepare_for_inference
 from lightning_modules.networks import create_network
 from lightning_modules.settings import OptimizerSettings
 from lightning_modules.teacher import state_digest
