@@ -1,5 +1,6 @@
-"""Layers that inference computes as one: batch norms in the convolutions before them, and rectifiers."""
+"""Layers that inference computes as one with the convolutions before them: batch norms and ReLU."""
 
+import inspect
 from collections import Counter
 from collections.abc import Iterator
 from typing import cast
@@ -12,7 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from lightning_modules.small_maps import SmallMapConv2d, is_small, takes_patches
 
 OPERATION = "_convolution_pointwise"
-"""Of ``torch.ops.mkldnn``; PyTorch's compiler emits it, nothing documents it. Without it, no rectifier is fused."""
+"""Of ``torch.ops.mkldnn``; PyTorch's compiler emits it, nothing documents it. Without it, no ReLU is fused."""
 
 
 class LayerTracer(fx.Tracer):
@@ -40,31 +41,47 @@ def fold_batch_norms(network: nn.Module) -> None:
 
 def recorded_parts(network: nn.Module) -> Iterator[tuple[nn.Module, fx.Graph]]:
     """Yield a network with the graph of its forward pass; where none can be recorded, its children, one by one."""
-    try:
-        graph = LayerTracer().trace(network)
-    except Exception:  # foreign code, run on symbols: anything may be raised
-        for child in network.children():
-            yield from recorded_parts(child)
-    else:
+    graph = record(network)
+    if graph is not None:
         yield network, graph
+        return
+    for child in network.children():
+        yield from recorded_parts(child)
+
+
+def record(network: nn.Module) -> fx.Graph | None:
+    """Return the graph of a forward pass on one input, other arguments at their defaults; ``None`` where it fails."""
+    arguments = list(inspect.signature(network.forward).parameters.values())[1:]
+    defaults = {argument.name: argument.default for argument in arguments if argument.default is not argument.empty}
+    try:
+        return LayerTracer().trace(network, defaults)
+    except Exception:  # foreign code, run on symbols: anything may be raised
+        return None
 
 
 def pairs_of(network: nn.Module, graph: fx.Graph) -> list[tuple[str, str]]:
     """Return the names of layers called once whose output goes to another such layer alone, each with that one's.
 
-    Between the two there may be identities, such as folded norms.
+    Between the two there may be identities, such as folded norms. Layers of several names are left out.
     """
     modules = dict(network.named_modules(remove_duplicate=False))
+    names = Counter(map(id, modules.values()))
     calls = [node for node in graph.nodes if node.op == "call_module"]
     uses = Counter(id(modules[str(node.target)]) for node in calls)
     pairs = []
     for second in calls:
         first = source_of(second)
-        while first is not None and isinstance(modules[str(first.target)], nn.Identity):
+        while first is not None and is_identity(modules[str(first.target)]):
             first = source_of(first)
-        if first is not None and all(uses[id(modules[str(node.target)])] == 1 for node in (first, second)):
+        ends = [] if first is None else [id(modules[str(node.target)]) for node in (first, second)]
+        if first is not None and all(uses[end] == names[end] == 1 for end in ends):
             pairs.append((str(first.target), str(second.target)))
     return pairs
+
+
+def is_identity(layer: nn.Module) -> bool:
+    """Return whether a layer gives what it gets."""
+    return type(layer) is nn.Identity and not has_hooks(layer)
 
 
 def source_of(call: fx.Node) -> fx.Node | None:
@@ -90,8 +107,8 @@ def after_norm(norm: nn.Module) -> nn.Module:
     return nn.Sequential(norm.drop, norm.act) if isinstance(norm, BatchNormAct2d) else nn.Identity()
 
 
-class RectifiedConv2d(SmallMapConv2d):
-    """A convolution and the rectifier after it, which oneDNN computes together: the same bits, one pass less."""
+class ConvReLU2d(SmallMapConv2d):
+    """A convolution and the ReLU after it, which oneDNN computes together: of finite numbers the same, a pass less."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Return ``(N, K, H', W')``, none below 0, of ``input (N, C, H, W)``."""
@@ -102,25 +119,29 @@ class RectifiedConv2d(SmallMapConv2d):
             [int(each) for each in pair] for pair in (self.padding, self.stride, self.dilation)
         )
         operation = getattr(torch.ops.mkldnn, OPERATION)
-        rectified: Tensor = operation(
-            input, self.weight, self.bias, padding, stride, dilation, self.groups, "relu", [], ""
-        )
-        return rectified
+        maps: Tensor = operation(input, self.weight, self.bias, padding, stride, dilation, self.groups, "relu", [], "")
+        return maps
 
 
 def fuse_relus(network: nn.Module) -> None:
-    """Have convolutions on a processor rectify their outputs themselves, in place, where nothing else reads those."""
-    if not hasattr(torch.ops.mkldnn, OPERATION):
+    """Have convolutions on a processor compute the ReLU after them, in place, where nothing else reads their outputs.
+
+    Only where the whole forward pass can be recorded, and all weights are finite: oneDNN's ReLU makes NaN 0.
+    """
+    graph = record(network)
+    if graph is None or not all(bool(weight.isfinite().all()) for weight in network.parameters()):
         return
-    for part, graph in recorded_parts(network):
-        for convolution_name, relu_name in pairs_of(part, graph):
-            convolution, relu = part.get_submodule(convolution_name), part.get_submodule(relu_name)
-            if is_rectifiable(convolution) and type(relu) is nn.ReLU and not has_hooks(convolution, relu):
-                convolution.__class__ = RectifiedConv2d
-                part.set_submodule(relu_name, nn.Identity())
+    for convolution_name, relu_name in pairs_of(network, graph):
+        convolution, relu = network.get_submodule(convolution_name), network.get_submodule(relu_name)
+        if takes_relu(convolution) and type(relu) is nn.ReLU and not has_hooks(convolution, relu):
+            convolution.__class__ = ConvReLU2d
+            network.set_submodule(relu_name, nn.Identity())
 
 
-def is_rectifiable(layer: nn.Module) -> bool:
-    """Return whether a layer is a convolution of ours or PyTorch's, padded by a number of zeros."""
-    plain = type(layer) in (nn.Conv2d, SmallMapConv2d)
-    return plain and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)
+def takes_relu(layer: nn.Module) -> bool:
+    """Return whether a layer is a convolution of ours or PyTorch's that oneDNN computes, padded by zeros."""
+    if type(layer) not in (nn.Conv2d, SmallMapConv2d) or not hasattr(torch.ops.mkldnn, OPERATION):
+        return False
+    lowered = layer.weight.dtype == torch.bfloat16
+    known = torch.ops.mkldnn._is_mkldnn_bf16_supported() if lowered else layer.weight.dtype == torch.float32
+    return bool(known) and layer.padding_mode == "zeros" and not isinstance(layer.padding, str)

@@ -1,7 +1,8 @@
 """Muon, with all matrices of one shorter side orthogonalised at once."""
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import timm.optim
@@ -26,10 +27,11 @@ SMALLEST_NORM = 1e-7
 
 
 class Muon(timm.optim.Muon):  # type: ignore[misc]
-    """timm's Muon (Jordan et al. 2024), faster for the small matrices of small networks; other parameters by AdamW.
+    """timm's Muon (Jordan et al. 2024), faster for the small matrices of small networks.
 
     timm takes one matrix after the other, in bfloat16. Here those of one shorter side are one batch of its products,
-    in float32: a step of a small ResNet takes a third of the time on two CPU cores. State and fallback are timm's.
+    in float32: a step of a small ResNet takes a third of the time on two CPU cores. State is timm's, and so
+    are the steps of other parameters: AdamW's, or NAdamW's with Nesterov's momentum.
     """
 
     def __init__(
@@ -46,14 +48,16 @@ class Muon(timm.optim.Muon):  # type: ignore[misc]
                 loss = closure()
         gradients = []
         for group in self.param_groups:
-            matrices = [parameter for parameter in group["params"] if parameter.grad is not None and learns(parameter)]
+            taken = [] if group.get("use_fallback") else [each for each in group["params"] if each.grad is not None]
+            matrices = [parameter for parameter in taken if takes_muon(parameter)]
             gradients += [(matrix, matrix.grad) for matrix in matrices]
             for alike in by_shorter_side(matrices):
-                self.update(alike, group)
+                with full_precision(alike[0].device):
+                    self.update(alike, group)
         for matrix, _ in gradients:
             matrix.grad = None
         try:
-            super().step()
+            without_hooks(timm.optim.Muon.step)(self)
         finally:
             for matrix, gradient in gradients:
                 matrix.grad = gradient
@@ -61,8 +65,8 @@ class Muon(timm.optim.Muon):  # type: ignore[misc]
 
     def update(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
         """Move matrices of one shorter side by the orthogonalised means of their gradients."""
-        momentum, rate = group["momentum"], group["lr"]
-        means = []
+        momentum, lr = group["momentum"], group["lr"]
+        momenta = []
         for matrix in matrices:
             state = self.state[matrix]
             if not state:
@@ -70,15 +74,34 @@ class Muon(timm.optim.Muon):  # type: ignore[misc]
             gradient: Tensor = matrix.grad  # type: ignore[assignment]
             mean = state["momentum_buffer"].lerp_(gradient, 1 - momentum)
             mean = torch.lerp(gradient, mean, momentum) if group["nesterov"] else mean
-            means.append(mean.flatten(1).float())
-        for matrix, direction in zip(matrices, orthogonalized(means), strict=True):
+            momenta.append(mean.flatten(1).float())
+        for matrix, direction in zip(matrices, orthogonalized(momenta), strict=True):
             scale = 0.2 * max(direction.shape) ** 0.5
-            matrix.mul_(1 - rate * group["weight_decay"]).add_(direction.reshape(matrix.shape), alpha=-rate * scale)
+            matrix.mul_(1 - lr * group["weight_decay"]).add_(direction.reshape(matrix.shape), alpha=-lr * scale)
 
 
-def learns(parameter: Tensor) -> bool:
+def without_hooks(step: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an optimizer's step as its class defines it: PyTorch wraps it in the calls of hooks, once a class."""
+    return step.__wrapped__ if getattr(step, "hooked", False) else step  # type: ignore[attr-defined]
+
+
+@contextmanager
+def full_precision(device: torch.device) -> Iterator[None]:
+    """Have products of float32 matrices be of float32: the iteration on squares diverges in TF32 and bfloat16."""
+    backend: Any = torch.backends.cuda if device.type == "cuda" else torch.backends.mkldnn
+    products = backend.matmul
+    before = products.fp32_precision
+    products.fp32_precision = "ieee"
+    try:
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        products.fp32_precision = before
+
+
+def takes_muon(parameter: Tensor) -> bool:
     """Return whether a parameter is a matrix, or a convolution that is one, and not a long thin one."""
-    if parameter.ndim < 2 or 1 in parameter.shape[:2]:
+    if parameter.ndim < 2 or not parameter.numel() or 1 in parameter.shape[:2]:
         return False
     shorter, longer = sorted((parameter.shape[0], parameter[0].numel()))
     return shorter >= SMALLEST_SIDE and longer <= LARGEST_ASPECT * shorter
@@ -102,7 +125,7 @@ def orthogonalized(matrices: list[Tensor]) -> list[Tensor]:
     squares = torch.stack([matrix @ matrix.mT for matrix in wide])
     norms = squares.diagonal(dim1=1, dim2=2).sum(dim=1).sqrt().clamp(min=SMALLEST_NORM).view(-1, 1, 1)
     squares = squares / norms**2
-    product = torch.eye(squares.shape[1], device=squares.device) / norms
+    product = torch.eye(squares.shape[1], dtype=squares.dtype, device=squares.device) / norms
     for first, second, third in COEFFICIENTS:
         factor = torch.baddbmm(squares, squares, squares, beta=second, alpha=third)
         factor.diagonal(dim1=1, dim2=2).add_(first)

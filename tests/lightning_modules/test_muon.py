@@ -9,7 +9,7 @@ import torch
 from lightning import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from lightning_modules.muon import Muon, learns, orthogonalized
+from lightning_modules.muon import Muon, orthogonalized, takes_muon
 from lightning_modules.networks import create_network
 from lightning_modules.optimizers import create_optimizer
 from lightning_modules.settings import OptimizerSettings, TransferSettings
@@ -74,11 +74,25 @@ def test_a_state_of_timm_is_taken_over(monkeypatch):
 
 def test_matrices_are_those_of_timm():
     suitable = timm.optim.muon._is_suitable_for_muon
-    shapes = [(8, 8), (8,), (1, 8), (8, 1), (8, 1, 3, 3), (3, 8), (8, 3), (4, 512), (4, 513), (8, 3, 3, 3), (1, 4, 8)]
+    shapes = [
+        (8, 8),
+        (8,),
+        (1, 8),
+        (8, 1),
+        (8, 1, 3, 3),
+        (3, 8),
+        (8, 3),
+        (4, 512),
+        (4, 513),
+        (8, 3, 3, 3),
+        (1, 4, 8),
+        (0, 8),
+    ]
     for shape in shapes:
-        assert learns(torch.zeros(shape)) == bool(suitable(torch.zeros(shape))), shape
-    assert learns(torch.zeros(8, 3, 3, 3))
-    assert not learns(torch.zeros(8, 3))
+        assert takes_muon(torch.zeros(shape)) == bool(suitable(torch.zeros(shape))), shape
+    assert takes_muon(torch.zeros(8, 3, 3, 3))
+    assert not takes_muon(torch.zeros(8, 3))
+    assert not takes_muon(torch.zeros(0, 8))
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -124,6 +138,62 @@ def test_groups_keep_their_rates_and_biases_are_not_decayed(mode):
     decayed = {id(p) for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]}
     assert decayed == {id(p) for p in trained.parameters() if p.ndim > 1}
     assert (len({group["lr"] for group in optimizer.param_groups}) > 1) == (mode == "discriminative")
+
+
+@pytest.mark.parametrize("precision", ["medium", "high", "highest"])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_low_precision_of_products_elsewhere_changes_nothing(precision, autocast):
+    torch.manual_seed(0)
+    gradient = torch.randn(64, 1) @ torch.randn(1, 576)  # of rank 1, where the iteration is most easily upset
+    moved = []
+    before = torch.get_float32_matmul_precision()
+    for used in ("highest", precision):
+        parameter = torch.nn.Parameter(torch.zeros(64, 576))
+        parameter.grad = gradient.clone()
+        torch.set_float32_matmul_precision(used)
+        setting = torch.backends.mkldnn.matmul.fp32_precision
+        try:
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast and used == precision):
+                Muon([parameter], lr=1.0).step()
+            assert torch.get_float32_matmul_precision() == used
+            assert torch.backends.mkldnn.matmul.fp32_precision == setting
+        finally:
+            torch.set_float32_matmul_precision(before)
+        moved.append(parameter.detach())
+    torch.testing.assert_close(moved[1], moved[0])
+    assert torch.linalg.svdvals(moved[0])[0] == pytest.approx(0.2 * 576**0.5, rel=0.1)
+
+
+def test_hooks_are_called_once_a_step():
+    torch.manual_seed(0)
+    matrix, bias = torch.nn.Parameter(torch.ones(8, 8)), torch.nn.Parameter(torch.ones(8))
+    matrix.grad, bias.grad = torch.randn(8, 8), torch.randn(8)
+    timm.optim.Muon([bias])  # PyTorch wraps the step of timm's class too from here on
+    optimizer = Muon([matrix, bias])
+    calls = []
+    optimizer.register_step_pre_hook(lambda *_: calls.append(matrix.grad is not None))
+    optimizer.register_step_post_hook(lambda *_: calls.append("after"))
+    optimizer.step()
+    assert calls == [True, "after"]
+    assert not torch.equal(bias.detach(), torch.ones(8))
+
+
+def test_groups_may_ask_for_the_fallback():
+    parameter = torch.nn.Parameter(torch.zeros(8, 8))
+    parameter.grad = torch.arange(1.0, 65).view(8, 8)
+    Muon([{"params": [parameter], "use_fallback": True}], lr=0.01).step()
+    torch.testing.assert_close(parameter.detach(), torch.full((8, 8), -0.01))  # AdamW's first step
+
+
+def test_another_default_dtype():
+    parameter = torch.nn.Parameter(torch.zeros(8, 8))
+    parameter.grad = torch.eye(8)
+    torch.set_default_dtype(torch.float64)
+    try:
+        Muon([parameter], lr=0.01).step()
+    finally:
+        torch.set_default_dtype(torch.float32)
+    assert parameter.abs().sum() > 0
 
 
 @torch.no_grad()
