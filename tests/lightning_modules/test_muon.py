@@ -178,6 +178,16 @@ def test_hooks_are_called_once_a_step():
     assert not torch.equal(bias.detach(), torch.ones(8))
 
 
+def test_large_matrices_are_left_to_timm():
+    torch.manual_seed(0)
+    large = torch.nn.Parameter(torch.zeros(140, 150))
+    large.grad = torch.randn(140, 150)
+    assert not takes_muon(large)
+    Muon([large], lr=1.0).step()
+    values = torch.linalg.svdvals(large.detach())
+    assert values.max() / values.median() < 1.2  # AdamW's would be far apart
+
+
 def test_groups_may_ask_for_the_fallback():
     parameter = torch.nn.Parameter(torch.zeros(8, 8))
     parameter.grad = torch.arange(1.0, 65).view(8, 8)
