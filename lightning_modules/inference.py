@@ -70,8 +70,9 @@ class InferenceNetwork(nn.Module):
 def prepare_for_inference(
     network: nn.Module, precision: Precision = "auto", device: torch.device | str | None = None
 ) -> InferenceNetwork:
-    """Return a faster copy of a network, for inference alone: evaluation mode, batch norms folded, channels-last.
+    """Return a faster copy of a network, for inference alone: evaluation mode, channels-last, convolutions fused.
 
+    They take in batch norms and, on a processor, ReLU. The copy stays on its device and gives no gradients.
     Logits are those of the network up to rounding: 1e-5 in float32, a few parts in a hundred in bfloat16.
 
     Args:
