@@ -21,7 +21,7 @@ from experiments.settings import AugmentationSettings, DataSettings, TrainerSett
 from lightning_modules.checkpoints import load_network
 from lightning_modules.teacher import state_digest
 
-SMALL = {"network": "unet", "options": {"width": 2, "depth": 1}}
+SMALL = {"network": "unet", "options": {"width": 4, "depth": 1}}
 DATA = DataSettings(
     source="digit_scenes", num_scenes=30, side=32, batch_size=4, num_labeled=8, num_validation=6, steps_per_epoch=3
 )
