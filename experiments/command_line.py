@@ -25,6 +25,7 @@ from experiments.commands import (
 from experiments.comparisons.settings import CompareCommand
 from experiments.exports.settings import ExportCommand
 from experiments.interruption import Interrupted, raise_on_signals
+from experiments.memory import keep_freed_memory
 from experiments.predict_settings import PredictCommand
 from experiments.preflights.settings import PreflightCommand
 from experiments.reports.settings import ReportCommand
@@ -152,6 +153,7 @@ def qualified(message: str, options: dict[str, Any]) -> str:
 def carry_out(command: str, settings: Any, debug: bool, program: Program = EXPERIMENTS) -> int:
     """Run a command whose settings are valid; turn what may happen into an exit status."""
     raise_on_signals()
+    keep_freed_memory()
     try:
         importlib.import_module(program.commands[command][1]).run(settings)
     except Interrupted as interruption:
