@@ -20,7 +20,7 @@ from experiments.mask_report import report_masks
 from experiments.run import Run
 from experiments.tables import print_table
 from experiments.tasks import Task
-from experiments.training import Fitting, create_trainer
+from experiments.training import Fitting, create_trainer, inference_precision
 from lightning_modules.checkpoints import load_network
 from lightning_modules.nearest_neighbors import NearestNeighborProbe
 
@@ -49,7 +49,13 @@ def run(command: EvaluateCommand) -> dict[str, Any]:
     if has_masks(source) and pipeline.is_main:
         device = Fitting(pipeline).device(command.trainer)
         masks["masks"] = report_masks(
-            network, source.test, source.class_names, pipeline.directory, device, batch_size=data.eval_batch_size
+            network,
+            source.test,
+            source.class_names,
+            pipeline.directory,
+            device,
+            batch_size=data.eval_batch_size,
+            precision=inference_precision(command.trainer),
         )
     results = pipeline.finish(source.num_skipped, **masks)
     if pipeline.is_main:

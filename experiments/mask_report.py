@@ -1,6 +1,6 @@
 """What a trained network makes of a split with masks: the IoU of each class, examples, and what went worst."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from datamodules.batch import unit_interval
 from datamodules.sources.source import Samples
 from experiments.mask_plots import MaskedImage, draw_ious, draw_masks
+from lightning_modules.inference import Precision, prepare_for_inference
 from lightning_modules.segmentation_metrics import PixelConfusion, class_ious, most_probable_classes
 
 
@@ -22,6 +23,7 @@ def report_masks(
     *,
     num_examples: int = 6,
     batch_size: int = 16,
+    precision: Precision = "float32",
 ) -> dict[str, Any]:
     """Draw ``overlays.png``, ``class_iou.png`` and ``worst.png``; return the numbers, as JSON has them.
 
@@ -37,6 +39,7 @@ def report_masks(
         device: where the network computes.
         num_examples: images of ``overlays.png``, evenly spread over the split, and of ``worst.png``.
         batch_size: images that the network is given together.
+        precision: in which the network computes.
 
     Returns:
         ``mean_iou`` and ``class_iou`` by name, over the pixels of all images, ``None`` for classes that neither occur
@@ -46,7 +49,7 @@ def report_masks(
     Raises:
         ValueError: a mask holds a class that has no name.
     """
-    network = network.to(device).eval()
+    network = prepare_for_inference(network, precision, device)
     of_classes, of_images = measure(network, samples, len(class_names), device, batch_size)
     measured = (~of_images.isnan()).nonzero().flatten()
     worst = measured[of_images[measured].argsort(stable=True)[:num_examples]]
@@ -85,40 +88,48 @@ def measure(
 ) -> tuple[Tensor, Tensor]:
     """Return the IoU of each class ``(K,)`` over all pixels and the mean IoU of each image ``(N,)``, NaN for none."""
     confusion = PixelConfusion(num_classes, sync_on_compute=False).to(device)
-    total = torch.zeros(num_classes, num_classes, dtype=torch.float64)
     of_images = torch.full((len(samples),), torch.nan, dtype=torch.float64)
     for indices in torch.split(torch.arange(len(samples)), batch_size):
-        for index, _, predicted, true in predict(network, samples, indices, device):
-            confusion.reset()
-            confusion.update(predicted.unsqueeze(0), true.unsqueeze(0))
-            matrix = confusion.compute().double().cpu()
-            of_images[index] = class_ious(matrix).nanmean()
-            total += matrix
-    return class_ious(total), of_images
+        kept, _, predicted, true = predict(network, samples, indices, device)
+        if len(kept):
+            confusion.update(predicted, true)
+            of_images[kept] = image_ious(predicted, true, num_classes).cpu()
+    return class_ious(confusion.compute().double().cpu()), of_images
+
+
+def image_ious(predicted: Tensor, true: Tensor, num_classes: int) -> Tensor:
+    """Return the mean IoU of each image ``(n,)``, NaN for none, of classes ``(n, H, W)``; none but 0..K-1 count."""
+    known = (true < num_classes) & (predicted < num_classes)
+    images = torch.arange(len(true), device=true.device).view(-1, 1, 1)
+    triples = (images * num_classes + true) * num_classes + predicted
+    matrices = torch.bincount(triples[known], minlength=len(true) * num_classes**2)
+    matrices = matrices.view(len(true), num_classes, num_classes).double()
+    return torch.stack([class_ious(matrix).nanmean() for matrix in matrices])
 
 
 @torch.no_grad()
 def predict(
     network: nn.Module, samples: Samples, indices: Tensor, device: torch.device
-) -> Iterator[tuple[int, Tensor, Tensor, Tensor]]:
-    """Yield the index, pixels ``(C, H, W)``, predicted and true classes ``(H, W)`` uint8 of images that can be read."""
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return of the images that can be read: indices ``(n,)``, pixels, predicted and true classes ``(n, H, W)``."""
     pixels, kept = samples.read(indices)
-    if len(kept):
-        predicted = most_probable_classes(network(unit_interval(pixels.to(device))))
-        true = samples.read_targets(indices[kept]).to(device)
-        yield from zip(indices[kept].tolist(), pixels, predicted, true, strict=True)
+    if not len(kept):
+        nothing = torch.empty(0, *pixels.shape[-2:], dtype=torch.uint8)
+        return indices[kept], pixels, nothing, nothing
+    predicted = most_probable_classes(network(unit_interval(pixels.to(device))))
+    return indices[kept], pixels, predicted, samples.read_targets(indices[kept]).to(device)
 
 
 def masked_images(
     network: nn.Module, samples: Samples, indices: Tensor, titles: Sequence[str], device: torch.device
 ) -> list[MaskedImage]:
     """Return images with their masks, as they are drawn, of those at ``indices (n,)`` that can be read."""
-    title = dict(zip(indices.tolist(), titles, strict=True))
-    return [
-        MaskedImage(pixels.permute(1, 2, 0).numpy(), predicted.cpu().numpy(), true.cpu().numpy(), title[index])
-        for alone in torch.split(indices, 1)
-        for index, pixels, predicted, true in predict(network, samples, alone, device)
-    ]
+    images = []
+    for alone, title in zip(torch.split(indices, 1), titles, strict=True):  # their sizes may differ
+        for pixels, predicted, true in zip(*predict(network, samples, alone, device)[1:], strict=True):
+            arrays = pixels.permute(1, 2, 0).numpy(), predicted.cpu().numpy(), true.cpu().numpy()
+            images.append(MaskedImage(*arrays, title=title))
+    return images
 
 
 def describe(samples: Samples, index: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from experiments.run import Run
 from experiments.tables import print_table
 from experiments.tasks import Task
 from experiments.train import train
-from experiments.training import Fitting
+from experiments.training import Fitting, inference_precision
 from lightning_modules.checkpoints import load_network
 
 
@@ -32,7 +32,13 @@ def run(command: SegmentCommand) -> dict[str, Any]:
     network = load_network(pipeline.directory / record["checkpoint"])
     device = Fitting(pipeline).device(command.trainer)
     masks = report_masks(
-        network, source.test, source.class_names, pipeline.directory, device, num_examples=command.num_examples
+        network,
+        source.test,
+        source.class_names,
+        pipeline.directory,
+        device,
+        num_examples=command.num_examples,
+        precision=inference_precision(command.trainer),
     )
     results = pipeline.finish(source.num_skipped, masks=masks)
     print_table(results)

@@ -32,6 +32,7 @@ from experiments.settings import TrainerSettings
 from experiments.stage import Record, Stage
 from experiments.tracking import StageTracking, finish_wandb
 from lightning_modules.checkpoints import AtomicCheckpointIO, load_checkpoint
+from lightning_modules.inference import Precision
 from lightning_modules.networks import count_parameters
 from lightning_modules.student import StudentModule
 from lightning_modules.weights import read_file
@@ -163,6 +164,11 @@ class Fitting:
         if collector.confusion is not None:
             device = trainer.strategy.root_device
             draw_examples(directory / OVERLAYS, module.network, data.test, data.class_names, device)
+
+
+def inference_precision(settings: TrainerSettings) -> Precision:
+    """Return in what a network computes alone where the trainer has it compute in ``settings.precision``."""
+    return "bfloat16" if settings.precision == "bf16-mixed" else "float32"
 
 
 def resumed(step: int) -> str:

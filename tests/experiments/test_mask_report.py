@@ -103,3 +103,17 @@ def test_files_that_are_skipped_are_left_out(tmp_path, samples, drawn):
 def test_classes_without_a_name_are_refused(tmp_path, samples):
     with pytest.raises(ValueError, match=r"targets: got 2 in masks, expected classes 0\.\.1"):
         report_masks(Reader(), samples, NAMES[:2], tmp_path, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_network_computes_in_the_precision_that_is_asked(tmp_path, samples, monkeypatch, precision):
+    lowered = set()
+
+    def forward(reader, images):
+        lowered.add(torch.is_autocast_enabled("cpu"))
+        return plain(reader, images)
+
+    plain = Reader.forward
+    monkeypatch.setattr(Reader, "forward", forward)
+    report(samples, tmp_path, num_examples=1, precision=precision)
+    assert lowered == {precision == "bfloat16"}
