@@ -12,7 +12,7 @@ from rich.table import Table
 
 from experiments.benchmarks.pairs import Comparison
 
-BENCHMARKS = ("training_step", "augmentation", "folders", "labelling", "mean_iou", "muon")
+BENCHMARKS = ("training_step", "augmentation", "folders", "labelling", "mean_iou", "memory", "muon")
 
 
 def main() -> None:
