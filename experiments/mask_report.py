@@ -49,7 +49,7 @@ def report_masks(
     Raises:
         ValueError: a mask holds a class that has no name.
     """
-    network = prepare_for_inference(network, precision, device)
+    network = prepare_for_inference(network, precision, device, smallest_batch=1)
     of_classes, of_images = measure(network, samples, len(class_names), device, batch_size)
     measured = (~of_images.isnan()).nonzero().flatten()
     worst = measured[of_images[measured].argsort(stable=True)[:num_examples]]
@@ -100,11 +100,12 @@ def measure(
 def image_ious(predicted: Tensor, true: Tensor, num_classes: int) -> Tensor:
     """Return the mean IoU of each image ``(n,)``, NaN for none, of classes ``(n, H, W)``; none but 0..K-1 count."""
     known = (true < num_classes) & (predicted < num_classes)
-    images = torch.arange(len(true), device=true.device).view(-1, 1, 1)
-    triples = (images * num_classes + true) * num_classes + predicted
-    matrices = torch.bincount(triples[known], minlength=len(true) * num_classes**2)
-    matrices = matrices.view(len(true), num_classes, num_classes).double()
-    return torch.stack([class_ious(matrix).nanmean() for matrix in matrices])
+    means = []
+    for which, seen, there in zip(known, predicted, true, strict=True):
+        pairs = there[which].int() * num_classes + seen[which]
+        matrix = torch.bincount(pairs, minlength=num_classes**2).view(num_classes, num_classes)
+        means.append(class_ious(matrix.double()).nanmean())
+    return torch.stack(means)
 
 
 @torch.no_grad()
@@ -125,8 +126,9 @@ def masked_images(
 ) -> list[MaskedImage]:
     """Return images with their masks, as they are drawn, of those at ``indices (n,)`` that can be read."""
     images = []
-    for alone, title in zip(torch.split(indices, 1), titles, strict=True):  # their sizes may differ
-        for pixels, predicted, true in zip(*predict(network, samples, alone, device)[1:], strict=True):
+    for index, title in zip(indices.tolist(), titles, strict=True):
+        found = predict(network, samples, torch.tensor([index]), device)
+        for pixels, predicted, true in zip(*found[1:], strict=True):
             arrays = pixels.permute(1, 2, 0).numpy(), predicted.cpu().numpy(), true.cpu().numpy()
             images.append(MaskedImage(*arrays, title=title))
     return images

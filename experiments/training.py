@@ -167,7 +167,7 @@ class Fitting:
 
 
 def inference_precision(settings: TrainerSettings) -> Precision:
-    """Return in what a network computes alone where the trainer has it compute in ``settings.precision``."""
+    """Return the precision of a network alone: the trainer's, but float32 where that is 16-mixed."""
     return "bfloat16" if settings.precision == "bf16-mixed" else "float32"
 
 

@@ -68,7 +68,10 @@ class InferenceNetwork(nn.Module):
 
 
 def prepare_for_inference(
-    network: nn.Module, precision: Precision = "auto", device: torch.device | str | None = None
+    network: nn.Module,
+    precision: Precision = "auto",
+    device: torch.device | str | None = None,
+    smallest_batch: int | None = None,
 ) -> InferenceNetwork:
     """Return a faster copy of a network, for inference alone: evaluation mode, channels-last, convolutions fused.
 
@@ -79,6 +82,7 @@ def prepare_for_inference(
         network: takes images ``(N, C, H, W)`` float32 in ``[0, 1]``, returns logits; stays as it is.
         precision: ``auto`` is bfloat16 where the device computes faster in it, else float32.
         device: where the copy goes; default: where the network is.
+        smallest_batch: images to which smaller batches are filled up; default 1 for our segmentation networks, else 64.
 
     Raises:
         ValueError: there is no such precision.
@@ -99,10 +103,11 @@ def prepare_for_inference(
         fuse_relus(body)
     copied = copied.to(memory_format=torch.channels_last)
     dtype = torch.bfloat16 if lowered else torch.float32
-    if is_segmentation(network):
-        return InferenceNetwork(copied, dtype, smallest_batch=1).eval()
-    largest_batch = LARGEST_BATCH if lowered and device.type == "cpu" else None
-    return InferenceNetwork(copied, dtype, largest_batch=largest_batch).eval()
+    of_masks = is_segmentation(network)
+    if smallest_batch is None:
+        smallest_batch = 1 if of_masks else SMALLEST_BATCH
+    largest_batch = LARGEST_BATCH if lowered and device.type == "cpu" and not of_masks else None
+    return InferenceNetwork(copied, dtype, smallest_batch, largest_batch).eval()
 
 
 def is_segmentation(network: nn.Module) -> bool:

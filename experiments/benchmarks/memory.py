@@ -34,6 +34,8 @@ def compare_steps(name: str) -> Comparison:
     ]
     for process in processes:
         process.start()
+    for _, there in pairs:
+        there.close()  # so that a process that fails ends the wait for its answer
     ours, peer = (asking(here) for here, _ in pairs)
     (size, *_), _ = NETWORKS[name]
     what = f"forward and backward, {name}, batch {size}, {torch.get_num_threads()} threads: glibc as it comes"
@@ -42,6 +44,7 @@ def compare_steps(name: str) -> Comparison:
     finally:
         for process in processes:
             process.terminate()
+            process.join()
 
 
 def asking(connection: Connection) -> Callable[[], Any]:

@@ -10,7 +10,7 @@ from torch import nn
 import experiments.mask_report as mask_report
 from datamodules.sources.paths import PathList
 from datamodules.sources.source import MaskArray, PixelArray, Samples
-from experiments.mask_report import report_masks
+from experiments.mask_report import image_ious, report_masks
 from lightning_modules.segmentation_metrics import SegmentationMetrics
 
 NAMES = ["background", "cat", "dog", "horse"]
@@ -94,8 +94,12 @@ class Skipping(PixelArray):
         return self.pixels[rows[kept]], kept
 
 
-def test_files_that_are_skipped_are_left_out(tmp_path, samples, drawn):
-    found = report(replace(samples, reader=Skipping(samples.reader.pixels)), tmp_path, num_examples=2, batch_size=1)
+@pytest.mark.parametrize("batch_size", [1, 4, 64])
+def test_files_that_are_skipped_are_left_out(tmp_path, samples, drawn, batch_size):
+    whole = report(samples, tmp_path, num_examples=3)["worst"]
+    skipping = replace(samples, reader=Skipping(samples.reader.pixels))
+    found = report(skipping, tmp_path, num_examples=2, batch_size=batch_size)
+    assert found["worst"] == whole[1:]
     assert [image["id"] for image in found["worst"]] == [107, 106]
     assert [image.title for image in drawn["overlays.png"]] == ["id 109"]
 
@@ -117,3 +121,34 @@ def test_the_network_computes_in_the_precision_that_is_asked(tmp_path, samples, 
     monkeypatch.setattr(Reader, "forward", forward)
     report(samples, tmp_path, num_examples=1, precision=precision)
     assert lowered[-1] == (precision == "bfloat16")
+
+
+def test_batches_are_not_filled_up(tmp_path, samples, monkeypatch):
+    sizes = set()
+    plain = Reader.forward
+    monkeypatch.setattr(Reader, "forward", lambda reader, images: sizes.add(len(images)) or plain(reader, images))
+    report(samples, tmp_path, num_examples=1, batch_size=4)
+    assert sizes <= {1, 2, 4}
+
+
+@pytest.mark.parametrize("num_examples", [1, 6])
+def test_nothing_is_drawn_of_the_worst_where_nothing_is_known(tmp_path, samples, num_examples):
+    unknown = MaskArray(torch.full((10, SIZE, SIZE), 255, dtype=torch.uint8))
+    found = report(replace(samples, masks=unknown), tmp_path, num_examples=num_examples)
+    assert found["mean_iou"] is None
+    assert found["worst"] == []
+    assert not (tmp_path / "worst.png").exists()
+
+
+@pytest.mark.parametrize("num_classes", [2, 21, 150, 255])
+def test_each_image_has_the_mean_iou_of_the_metrics(num_classes):
+    generator = torch.Generator().manual_seed(0)
+    predicted, true = torch.randint(0, num_classes, (2, 7, 12, 9), generator=generator).to(torch.uint8)
+    true[torch.rand(true.shape, generator=generator) < 0.2] = 255
+    true[3] = 255
+    means = image_ious(predicted, true, num_classes)
+    for mean, seen, there in zip(means, predicted, true, strict=True):
+        metrics = SegmentationMetrics(num_classes)
+        metrics.update(seen[None], there[None])
+        assert float(mean) == pytest.approx(float(metrics.class_ious().nanmean()), nan_ok=True)
+    assert means[3].isnan()

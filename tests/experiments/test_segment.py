@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import experiments.mask_report as mask_report
 from datamodules.sources import create_source
 from experiments.__main__ import main
 from experiments.prediction_tables import read_confusion
@@ -63,6 +64,22 @@ def test_evaluate_measures_the_same(segmented, tmp_path):
     again = json.loads((tmp_path / "again" / "results.json").read_text())["stages"]["evaluate"]
     assert again["metrics"]["test/mean_iou"] == record["metrics"]["test/mean_iou"]
     assert run("evaluate", tmp_path, "--checkpoint", checkpoint, *SCENES, "--knn", "true") == 2
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("bf16-mixed", "bfloat16"), ("32-true", "float32")])
+def test_reports_compute_in_the_precision_of_the_trainer(segmented, tmp_path, monkeypatch, precision, expected):
+    given = []
+
+    def prepare(network, precision, *_, **__):
+        given.append(precision)
+        return network
+
+    monkeypatch.setattr(mask_report, "prepare_for_inference", prepare)
+    options = ["--trainer.precision", precision, *SCENES]
+    assert run("segment", tmp_path, *options, "--model.options", SMALL, "--trainer.max_epochs", "1") == 0
+    record = json.loads((segmented / "results.json").read_text())["stages"]["train"]
+    assert run("evaluate", tmp_path, *options, "--checkpoint", str(segmented / record["checkpoint"])) == 0
+    assert given == [expected, expected]
 
 
 def test_distill_takes_masks_and_says_so(tmp_path, capsys):
