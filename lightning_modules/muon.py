@@ -8,6 +8,7 @@ from typing import Any
 import timm.optim
 import torch
 from torch import Tensor
+from torch.optim.adamw import adamw
 from torch.optim.optimizer import ParamsT
 
 COEFFICIENTS = (
@@ -34,7 +35,8 @@ class Muon(timm.optim.Muon):  # type: ignore[misc]
 
     timm takes one matrix after the other, in bfloat16. Here small ones of one shorter side are one batch, in float32: a
     step of a small ResNet takes a third of the time on two CPU cores. State is timm's, and so are the steps of large
-    matrices and of other parameters: AdamW's, or NAdamW's with Nesterov's momentum.
+    matrices and of other parameters: AdamW's, or NAdamW's with Nesterov's momentum; on a processor PyTorch's kernel
+    takes AdamW's, of all parameters at once.
     """
 
     def __init__(
@@ -51,20 +53,49 @@ class Muon(timm.optim.Muon):  # type: ignore[misc]
                 loss = closure()
         gradients = []
         for group in self.param_groups:
-            taken = [] if group.get("use_fallback") else [each for each in group["params"] if each.grad is not None]
-            matrices = [parameter for parameter in taken if takes_muon(parameter)]
-            gradients += [(matrix, matrix.grad) for matrix in matrices]
+            learning = [each for each in group["params"] if each.grad is not None]
+            matrices = [] if group.get("use_fallback") else [each for each in learning if takes_muon(each)]
             for alike in by_shorter_side(matrices):
                 with full_precision(alike[0].device):
                     self.update(alike, group)
-        for matrix, _ in gradients:
-            matrix.grad = None
+            others = [each for each in learning if self.takes_fused_adamw(each, group)]
+            if others:
+                self.update_others(others, group)
+            gradients += [(parameter, parameter.grad) for parameter in (*matrices, *others)]
+        for parameter, _ in gradients:
+            parameter.grad = None
         try:
             without_hooks(timm.optim.Muon.step)(self)
         finally:
-            for matrix, gradient in gradients:
-                matrix.grad = gradient
+            for parameter, gradient in gradients:
+                parameter.grad = gradient
         return loss
+
+    def takes_fused_adamw(self, parameter: Tensor, group: dict[str, Any]) -> bool:
+        """Return whether PyTorch's kernel takes a parameter's step: on a processor, after timm has made its state."""
+        is_here = parameter.device.type == "cpu" and parameter.is_floating_point() and not group["nesterov"]
+        return is_here and self.state.get(parameter, {}).get("use_muon") is False
+
+    def update_others(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
+        """Move parameters as timm's AdamW does, all in one call."""
+        states = [self.state[parameter] for parameter in parameters]
+        beta1, beta2 = group["betas"]
+        adamw(
+            parameters,
+            [parameter.grad for parameter in parameters],  # type: ignore[misc]
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            fused=True,
+            amsgrad=False,
+            beta1=beta1,
+            beta2=beta2,
+            lr=group["lr"] * group["fallback_lr_scale"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
 
     def update(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
         """Move matrices of one shorter side by the orthogonalised means of their gradients."""
