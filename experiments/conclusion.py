@@ -14,11 +14,10 @@ from experiments.rounds import RoundSettings
 from experiments.self_train_settings import SelfTrainCommand
 from experiments.settings import AugmentationSettings
 from experiments.stage import Record, Stage
-from experiments.supervised import build_teacher, learn_supervised, with_epochs
+from experiments.supervised import learn_supervised, with_epochs
 from experiments.tables import MEASURES, percent
 from experiments.tasks import Task
 from experiments.training import Fitting
-from lightning_modules.teacher import state_digest
 
 
 class Conclusion:
@@ -90,21 +89,16 @@ class Conclusion:
         """Train the last round's network with as many steps on true labels alone; return the stages' names.
 
         ``supervised`` has the views of the student's labelled images, ``supervised_noised`` those of its
-        pseudo-labelled ones: whichever is better on validation is the baseline. Where the first teacher was trained in
-        just that way, it is that baseline, and not trained again. Where the truth of the pool is known,
+        pseudo-labelled ones: whichever is better on validation is the baseline. Where the truth of the pool is known,
         ``supervised_all_labels`` says what all labels are worth.
         """
         views = {"supervised": last.labeled_noise, "supervised_noised": last.noise}
-        names = []
         for name, augmentation in views.items():
-            is_there = self._is_first_teacher(last, augmentation)
-            if not is_there:
-                self._supervise(name, last, augmentation, all_labels=False)
-            names.append("round_0" if is_there else name)
+            self._supervise(name, last, augmentation, all_labels=False)
         subset = labeled_subset(self.command.data, self.labeled.source, all_labels=False)
         if any(value is not None for value in subset.values()):
             self._supervise("supervised_all_labels", last, last.labeled_noise, all_labels=True)
-        return names
+        return list(views)
 
     def compare(self, final: str, baselines: list[str]) -> dict[str, Any]:
         """Return what self-training gained on test over the better baseline."""
@@ -122,42 +116,16 @@ class Conclusion:
         )
         return {"final": final, "baseline": best, **gain, "sentence": sentence}
 
-    def _is_first_teacher(self, last: RoundSettings, augmentation: AugmentationSettings) -> bool:
-        """Return whether a baseline with these views would end bit for bit as the first teacher did."""
-        command, teacher = self.command, self.command.teacher
-        if teacher.checkpoint is not None or not teacher.train:
-            return False
-        first = teacher.optimizer, teacher.ema_decay, teacher.transfer, command.data.augmentation
-        if first != (last.optimizer, last.ema_decay, last.student.transfer, augmentation):
-            return False
-        epochs = with_epochs(command.trainer, last.max_epochs).max_epochs
-        if with_epochs(command.trainer, teacher.max_epochs).max_epochs != epochs:
-            return False
-        if self.labeled.steps_per_epoch != self._steps_per_epoch:
-            return False
-        source, seed = self.labeled.source, command.seed
-        networks = (
-            build_teacher(teacher, source, seed),
-            build_network(last.student, source, seed, option="round.student"),
-        )
-        as_built, weights = {repr(network) for network in networks}, {state_digest(network) for network in networks}
-        return len(as_built) == len(weights) == 1
-
-    @property
-    def _steps_per_epoch(self) -> int:
-        """Training batches of an epoch of the last round."""
-        records = reversed(self.pipeline.records.values())
-        return next(int(record["batches_per_epoch"]) for record in records if "batches_per_epoch" in record)
-
     def _supervise(
         self, name: str, last: RoundSettings, augmentation: AugmentationSettings, *, all_labels: bool
     ) -> None:
+        round_record = next(r for n, r in reversed(self.pipeline.records.items()) if "batches_per_epoch" in r)
         work = partial(
             self._learn,
             last=last,
             augmentation=augmentation,
             all_labels=all_labels,
-            steps_per_epoch=self._steps_per_epoch,
+            steps_per_epoch=round_record["batches_per_epoch"],
         )
         self.pipeline.stage(name, work, **self.settings, round=last)
 

@@ -12,21 +12,18 @@ from datamodules import labeled
 from datamodules.pseudo_labels import PseudoLabels
 from experiments import callbacks, guard, labelling, self_train
 from experiments.command_line import carry_out
-from experiments.conclusion import Conclusion
 from experiments.network_settings import NetworkSettings, TeacherSettings
 from experiments.pseudo_label_settings import PseudoLabelSettings
 from experiments.rounds import RoundSettings
 from experiments.self_train_settings import FinetuneSettings, SelfTrainCommand
-from experiments.settings import AugmentationSettings, DataSettings, TrainerSettings
+from experiments.settings import DataSettings, TrainerSettings
 from lightning_modules.checkpoints import load_checkpoint, load_network
-from lightning_modules.settings import OptimizerSettings
 from lightning_modules.teacher import state_digest
 from tests.experiments.test_resume import KilledError, die_after
 
 ROUND = RoundSettings(
     student=NetworkSettings(network="cnn_tiny", drop_rate=0.3), steps_per_epoch=3, ema_decay=0.9, max_epochs=3
 )
-WEAK = AugmentationSettings(policy="weak")
 STAGES = ["round_0", "round_1_labels", "round_1", "round_2_labels", "round_2"]
 
 
@@ -82,45 +79,6 @@ def test_the_baselines_have_the_last_students_network_and_steps(whole):
     for name in ("supervised", "supervised_noised", "supervised_all_labels"):
         assert stages[name]["steps"] == stages["round_2"]["steps"] == 9
         assert stages[name]["parameters"] == stages["round_2"]["parameters"]
-
-
-def trained_like_a_baseline(tmp_path: Path, **changes) -> SelfTrainCommand:
-    teacher = {"network": "cnn_tiny", "drop_rate": 0.3, "ema_decay": 0.9, "max_epochs": 3} | changes.pop("teacher", {})
-    data = {"labels_per_class": 5, "num_validation": 50, "steps_per_epoch": 3, "augmentation": WEAK}
-    changes["data"] = DataSettings(**data | changes.pop("data", {}))
-    changes = {"teacher": TeacherSettings(**teacher), "num_rounds": 1, "baselines": True} | changes
-    return command(tmp_path, **changes)
-
-
-def test_a_baseline_that_the_first_teacher_is_is_not_trained_again(tmp_path, monkeypatch):
-    assert carry_out("self-train", trained_like_a_baseline(tmp_path), debug=True) == 0
-    results = results_of(tmp_path)
-    assert list(results["stages"])[3:] == ["supervised_noised", "supervised_all_labels"]
-    accuracies = {name: results["stages"][name]["metrics"]["val/accuracy"] for name in ("round_0", "supervised_noised")}
-    assert accuracies[results["summary"]["baseline"]] == max(accuracies.values())
-    monkeypatch.setattr(Conclusion, "_is_first_teacher", lambda *_: False)
-    assert carry_out("self-train", trained_like_a_baseline(tmp_path, name="again"), debug=True) == 0
-    found = [
-        load_checkpoint(next(path.glob(f"stages/*-{stage}/checkpoints/best.ckpt")))["state_dict"]
-        for path, stage in ((tmp_path / "loop", "round_0"), (tmp_path / "again", "supervised"))
-    ]
-    assert all(torch.equal(found[0][name], found[1][name]) for name in found[0])
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        {"teacher": {"drop_rate": 0.2}},
-        {"teacher": {"ema_decay": 0.8}},
-        {"teacher": {"max_epochs": 2}},
-        {"teacher": {"optimizer": OptimizerSettings(lr=1e-3)}},
-        {"data": {"steps_per_epoch": 4}},
-        {"data": {"augmentation": AugmentationSettings(policy="none")}},
-    ],
-)
-def test_a_first_teacher_trained_otherwise_is_no_baseline(other, tmp_path):
-    assert carry_out("self-train", trained_like_a_baseline(tmp_path, **other), debug=True) == 0
-    assert list(results_of(tmp_path)["stages"])[3:] == ["supervised", "supervised_noised", "supervised_all_labels"]
 
 
 def test_a_table_is_its_teachers_word_on_the_clean_pool(whole):
