@@ -36,7 +36,7 @@ class Muon(timm.optim.Muon):  # type: ignore[misc]
     timm takes one matrix after the other, in bfloat16. Here small ones of one shorter side are one batch, in float32: a
     step of a small ResNet takes a third of the time on two CPU cores. State is timm's, and so are the steps of large
     matrices and of other parameters: AdamW's, or NAdamW's with Nesterov's momentum; on a processor PyTorch's kernel
-    takes AdamW's, of all parameters at once.
+    takes AdamW's, of a group's parameters at once.
     """
 
     def __init__(
@@ -72,9 +72,15 @@ class Muon(timm.optim.Muon):  # type: ignore[misc]
         return loss
 
     def takes_fused_adamw(self, parameter: Tensor, group: dict[str, Any]) -> bool:
-        """Return whether PyTorch's kernel takes a parameter's step: on a processor, after timm has made its state."""
-        is_here = parameter.device.type == "cpu" and parameter.is_floating_point() and not group["nesterov"]
-        return is_here and self.state.get(parameter, {}).get("use_muon") is False
+        """Return whether PyTorch's kernel takes a parameter's step: on a processor, after timm has made its state.
+
+        The kernel reads memory in its order, so gradient and means must lie as the parameter does.
+        """
+        state = self.state.get(parameter, {})
+        if group["nesterov"] or parameter.device.type != "cpu" or state.get("use_muon") is not False:
+            return False
+        means: tuple[Any, ...] = parameter.grad, state["exp_avg"], state["exp_avg_sq"]
+        return parameter.is_floating_point() and all(mean.stride() == parameter.stride() for mean in means)
 
     def update_others(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
         """Move parameters as timm's AdamW does, all in one call."""

@@ -208,6 +208,21 @@ def test_one_kernel_takes_adamws_steps_after_the_first(nesterov, expected, monke
     assert calls == [sum(not takes_muon(parameter) for parameter in trained.parameters())] * expected
 
 
+def test_gradients_that_lie_otherwise_in_memory():
+    torch.manual_seed(0)
+    start = torch.randn(3, 8, 3, 3)
+    gradients = [torch.randn(3, 8, 3, 3) for _ in range(3)]
+    ended = []
+    for kind in (Muon, timm.optim.Muon):
+        parameter = torch.nn.Parameter(start.clone(memory_format=torch.channels_last))
+        optimizer = kind([parameter], lr=0.02)
+        for gradient in gradients:
+            parameter.grad = gradient.contiguous()
+            optimizer.step()
+        ended.append(parameter.detach())
+    torch.testing.assert_close(*ended)
+
+
 def test_another_default_dtype():
     parameter = torch.nn.Parameter(torch.zeros(8, 8))
     parameter.grad = torch.eye(8)
