@@ -27,7 +27,7 @@ distill: setup  ## train a teacher, a student alone, the same student distilled
 self-train: setup  ## a teacher labels the pool, a noised student learns from it and teaches next, three rounds
 	$(BIN)/python -m experiments self-train --config experiments/configs/digits_self_train.yaml $(ARGS)
 
-self-train-fashion: setup  ## likewise on Fashion-MNIST with 1,000 labels, half an hour to three quarters
+self-train-fashion: setup  ## likewise on Fashion-MNIST with 1,000 labels, about three quarters of an hour
 	$(BIN)/python -m experiments self-train --config experiments/configs/fashion_mnist_self_train.yaml $(ARGS)
 
 segment: setup  ## a U-Net learns scenes of digits over photographs; pictures of what it finds

@@ -8,7 +8,6 @@ from typing import Any
 import timm.optim
 import torch
 from torch import Tensor
-from torch.optim.adamw import adamw
 from torch.optim.optimizer import ParamsT
 
 COEFFICIENTS = (
@@ -35,8 +34,7 @@ class Muon(timm.optim.Muon):  # type: ignore[misc]
 
     timm takes one matrix after the other, in bfloat16. Here small ones of one shorter side are one batch, in float32: a
     step of a small ResNet takes a third of the time on two CPU cores. State is timm's, and so are the steps of large
-    matrices and of other parameters: AdamW's, or NAdamW's with Nesterov's momentum; on a processor PyTorch's kernel
-    takes AdamW's, of a group's parameters at once.
+    matrices and of other parameters: AdamW's, or NAdamW's with Nesterov's momentum.
     """
 
     def __init__(
@@ -53,55 +51,20 @@ class Muon(timm.optim.Muon):  # type: ignore[misc]
                 loss = closure()
         gradients = []
         for group in self.param_groups:
-            learning = [each for each in group["params"] if each.grad is not None]
-            matrices = [] if group.get("use_fallback") else [each for each in learning if takes_muon(each)]
+            taken = [] if group.get("use_fallback") else [each for each in group["params"] if each.grad is not None]
+            matrices = [parameter for parameter in taken if takes_muon(parameter)]
+            gradients += [(matrix, matrix.grad) for matrix in matrices]
             for alike in by_shorter_side(matrices):
                 with full_precision(alike[0].device):
                     self.update(alike, group)
-            others = [each for each in learning if self.takes_fused_adamw(each, group)]
-            if others:
-                self.update_others(others, group)
-            gradients += [(parameter, parameter.grad) for parameter in (*matrices, *others)]
-        for parameter, _ in gradients:
-            parameter.grad = None
+        for matrix, _ in gradients:
+            matrix.grad = None
         try:
             without_hooks(timm.optim.Muon.step)(self)
         finally:
-            for parameter, gradient in gradients:
-                parameter.grad = gradient
+            for matrix, gradient in gradients:
+                matrix.grad = gradient
         return loss
-
-    def takes_fused_adamw(self, parameter: Tensor, group: dict[str, Any]) -> bool:
-        """Return whether PyTorch's kernel takes a parameter's step: on a processor, after timm has made its state.
-
-        The kernel reads memory in its order, so gradient and means must lie as the parameter does.
-        """
-        state = self.state.get(parameter, {})
-        if group["nesterov"] or parameter.device.type != "cpu" or state.get("use_muon") is not False:
-            return False
-        means: tuple[Any, ...] = parameter.grad, state["exp_avg"], state["exp_avg_sq"]
-        return parameter.is_floating_point() and all(mean.stride() == parameter.stride() for mean in means)
-
-    def update_others(self, parameters: list[Tensor], group: dict[str, Any]) -> None:
-        """Move parameters as timm's AdamW does, all in one call."""
-        states = [self.state[parameter] for parameter in parameters]
-        beta1, beta2 = group["betas"]
-        adamw(
-            parameters,
-            [parameter.grad for parameter in parameters],  # type: ignore[misc]
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
-            [],
-            [state["step"] for state in states],
-            fused=True,
-            amsgrad=False,
-            beta1=beta1,
-            beta2=beta2,
-            lr=group["lr"] * group["fallback_lr_scale"],
-            weight_decay=group["weight_decay"],
-            eps=group["eps"],
-            maximize=False,
-        )
 
     def update(self, matrices: list[Tensor], group: dict[str, Any]) -> None:
         """Move matrices of one shorter side by the orthogonalised means of their gradients."""

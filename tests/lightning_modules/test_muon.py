@@ -9,7 +9,6 @@ import torch
 from lightning import LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from lightning_modules import muon
 from lightning_modules.muon import Muon, orthogonalized, takes_muon
 from lightning_modules.networks import create_network
 from lightning_modules.optimizers import create_optimizer
@@ -194,33 +193,6 @@ def test_groups_may_ask_for_the_fallback():
     parameter.grad = torch.arange(1.0, 65).view(8, 8)
     Muon([{"params": [parameter], "use_fallback": True}], lr=0.01).step()
     torch.testing.assert_close(parameter.detach(), torch.full((8, 8), -0.01))  # AdamW's first step
-
-
-@pytest.mark.parametrize(("nesterov", "expected"), [(False, 3), (True, 0)])
-def test_one_kernel_takes_adamws_steps_after_the_first(nesterov, expected, monkeypatch):
-    trained, calls = network(), []
-    monkeypatch.setattr(muon, "adamw", lambda parameters, *args, **kw: calls.append(len(parameters)))
-    optimizer = Muon(trained.parameters(), nesterov=nesterov)
-    for seed in range(4):
-        for parameter, gradient in zip(trained.parameters(), gradients_like(trained, seed), strict=True):
-            parameter.grad = gradient
-        optimizer.step()
-    assert calls == [sum(not takes_muon(parameter) for parameter in trained.parameters())] * expected
-
-
-def test_gradients_that_lie_otherwise_in_memory():
-    torch.manual_seed(0)
-    start = torch.randn(3, 8, 3, 3)
-    gradients = [torch.randn(3, 8, 3, 3) for _ in range(3)]
-    ended = []
-    for kind in (Muon, timm.optim.Muon):
-        parameter = torch.nn.Parameter(start.clone(memory_format=torch.channels_last))
-        optimizer = kind([parameter], lr=0.02)
-        for gradient in gradients:
-            parameter.grad = gradient.contiguous()
-            optimizer.step()
-        ended.append(parameter.detach())
-    torch.testing.assert_close(*ended)
 
 
 def test_another_default_dtype():
